@@ -1,0 +1,1 @@
+"""The `heed` command; the only package that may import every service, lazily."""

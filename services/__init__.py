@@ -1,0 +1,1 @@
+"""The services of Heed; each is a folder of its own and none imports another."""

@@ -1,0 +1,1 @@
+"""What client applications talk to: feedback and preferences in, rows out."""

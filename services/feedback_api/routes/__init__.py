@@ -1,0 +1,1 @@
+"""One route file per noun; each does check, write, enqueue."""

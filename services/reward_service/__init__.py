@@ -1,0 +1,1 @@
+"""What other services ask for rewards: /score and /rerank."""

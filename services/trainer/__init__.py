@@ -1,0 +1,1 @@
+"""Datasets, recipes, gates and the worker that runs training runs."""

@@ -1,0 +1,72 @@
+"""Settings every service shares: read once at the entry point, frozen, and passed in."""
+
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import ConfigError
+
+S = TypeVar("S", bound="Settings")
+
+
+class Settings(BaseSettings):
+    """What every process of one deployment agrees on.
+
+    Each field is the environment variable `HEED_<FIELD>`; an empty variable counts as not set.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="HEED_", frozen=True, env_ignore_empty=True, extra="ignore"
+    )
+
+    data_dir: Path = Field(
+        Path(".heed"), description="Folder of the embedded database, artifacts, keys and logs."
+    )
+    database_url: SecretStr | None = Field(
+        None, description="Postgres 16 or newer; empty means the embedded Postgres in the data dir."
+    )
+    artifact_dir: Path | None = Field(
+        None, description="Folder of datasets and models; default: `artifacts` in the data dir."
+    )
+    secret_key: SecretStr | None = Field(
+        None,
+        description="Keys the MACs, pseudonyms and signatures, at least 32 characters; "
+        "empty means the file `secret.key` in the data dir, which is made on first use.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least level of log lines that are written."
+    )
+
+    @field_validator("data_dir", "artifact_dir")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value else value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 32:
+            raise ValueError("must have at least 32 characters")
+        return value
+
+    @property
+    def artifacts(self) -> Path:
+        """The folder of datasets and models."""
+        return self.artifact_dir or self.data_dir / "artifacts"
+
+
+def load_settings(kind: type[S], **given: object) -> S:
+    """The settings of one process from its environment, overridden by what is given.
+
+    Raises:
+        ConfigError: a variable has a wrong value; the message names it and never shows a secret.
+    """
+    try:
+        return kind(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"HEED_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()
+        )
+        raise ConfigError(f"Settings are wrong. {wrong}. See docs/configuration.md.") from None

@@ -1,0 +1,1 @@
+"""The schema, the engine and the embedded Postgres."""

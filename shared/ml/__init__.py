@@ -1,0 +1,1 @@
+"""The one scoring path; with services/trainer the only room for torch."""
