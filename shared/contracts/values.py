@@ -1,0 +1,38 @@
+"""The closed sets of values that wire shapes and CHECK constraints share."""
+
+from enum import StrEnum
+
+
+class Thumb(StrEnum):
+    UP = "up"
+    DOWN = "down"
+
+
+class FeedbackType(StrEnum):
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+    NEUTRAL = "neutral"
+
+
+class Outcome(StrEnum):
+    """What a comparison said; `preferred` repeats it for a and b only."""
+
+    A = "a"
+    B = "b"
+    TIE = "tie"
+    BOTH_BAD = "both_bad"
+    RANKING = "ranking"
+
+
+class Side(StrEnum):
+    TRAIN = "train"
+    TEST = "test"
+
+
+class RunStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"

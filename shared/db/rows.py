@@ -1,0 +1,142 @@
+"""Columns that several tables share: the two kinds of post, live and history, and queued work."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Index, SmallInteger, text
+from sqlmodel import Field, SQLModel
+
+from shared.db.columns import (
+    ROW_SEQ,
+    Json,
+    defaulted,
+    flag,
+    json_field,
+    moment_field,
+    now_field,
+    project,
+    text_array,
+    uuid_key,
+    xid_field,
+)
+from shared.ids import new_id
+
+
+class RowVersion(SQLModel):
+    """What every version of a feedback or preference row carries.
+
+    `seq` numbers the version; `xid` is its transaction; `id` is the post that wrote it.
+    """
+
+    seq: int = Field(
+        default=None,
+        sa_column_kwargs={"server_default": ROW_SEQ.next_value()},
+        sa_type=BigInteger,
+        nullable=False,
+    )
+    xid: int = xid_field()
+    created_at: datetime = now_field()
+
+
+class PostColumns(RowVersion):
+    """What one accepted post carries, whether feedback or preference, live or superseded."""
+
+    id: uuid.UUID = Field(default_factory=new_id, nullable=False)
+    project_id: int = project()
+    target: str = Field(nullable=False)
+    clinician_id: str | None = None
+    session_id: str | None = None
+    agent_name: str | None = None
+    task_type: str | None = None
+    comments: str | None = None
+    context: Json = json_field("{}")
+    decision_id: str | None = None
+    consent: Json = json_field("{}")
+    consent_training: bool = Field(nullable=False)
+    subjects: list[str] = text_array()
+    key_id: str | None = None
+    timestamp: datetime = now_field()
+    processed: bool = flag()
+
+
+class FeedbackColumns(PostColumns):
+    feedback_id: str = Field(nullable=False)
+    interaction_id: str | None = None
+    step: str = defaulted("")
+    step_id: str | None = None
+    step_order: int | None = None
+    step_content: str | None = None
+    user_query: str | None = None
+    agent_response: str | None = None
+    structured_response: Json | None = json_field()
+    rating: int | None = Field(default=None, sa_type=SmallInteger)
+    human_rating: float | None = None
+    thumbs: str | None = None
+    feedback_type: str | None = None
+    correction: Json | None = json_field()
+    corrected_response: str | None = None
+    annotations: Json | None = json_field()
+    aspects: Json | None = json_field()
+    implicit: Json | None = json_field()
+    model_version: str | None = None
+    pending: bool = flag()
+
+
+class PreferenceColumns(PostColumns):
+    preference_id: str = Field(nullable=False)
+    prompt: str = Field(nullable=False)
+    response_a: str = Field(nullable=False)
+    response_b: str = Field(nullable=False)
+    preferred: str | None = None
+    outcome: str = Field(nullable=False)
+    candidates: Json | None = json_field()
+    ranking: Json | None = json_field()
+    strength: float | None = None
+    presented_order: Json | None = json_field()
+    reasons: Json | None = json_field()
+
+
+class WorkColumns(SQLModel):
+    """What a claimable row carries: the row itself is the queue entry."""
+
+    id: uuid.UUID = uuid_key()
+    project_id: int = project()
+    kind: str
+    queue: str = defaulted("cpu")
+    priority: int = defaulted(0)
+    status: str = defaulted("queued")
+    run_after: datetime = now_field()
+    attempt: int = defaulted(0)
+    max_attempts: int = defaulted(3)
+    owner: str | None = None
+    lease_until: datetime | None = moment_field()
+    heartbeat_at: datetime | None = moment_field()
+    cancel_requested: bool = flag()
+    dedupe_key: str | None = None
+    params: Json = json_field("{}")
+    progress: Json = json_field("{}")
+    error: str | None = None
+    created_by: str | None = None
+    created_at: datetime = now_field()
+    started_at: datetime | None = moment_field()
+    finished_at: datetime | None = moment_field()
+
+
+def queue_indexes(table: str) -> tuple[Index, Index]:
+    """How a claim finds its row, and how two pending copies of one piece of work are refused."""
+    return (
+        Index(
+            f"ix_{table}_claim",
+            "queue",
+            text("priority DESC"),
+            "run_after",
+            postgresql_where=text("status IN ('queued', 'running')"),
+        ),
+        Index(
+            f"uq_{table}_pending",
+            "project_id",
+            "dedupe_key",
+            unique=True,
+            postgresql_where=text("status = 'queued'"),
+        ),
+    )
