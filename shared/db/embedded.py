@@ -1,69 +1,49 @@
 """Postgres from a wheel: start, attach to and stop the server of one Heed data dir.
 
-A small launcher over the real binaries, because a laptop and a server should speak the same
-dialect. docs/decisions/0002-embedded-postgres.md says why each step is as it is.
+A small launcher over the real binaries, so that a laptop and a server speak the same dialect.
+docs/decisions/0002-embedded-postgres.md says why each step is as it is.
 """
 
-import fcntl
-import hashlib
 import os
-import re
 import secrets
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 from urllib.parse import quote
 
 from shared.db.postgres_binaries import ServerPrograms, binary, run_binary, version
-from shared.db.postgres_user import ServerUser, open_path, server_user
+from shared.db.postgres_folder import POLL_S, PostgresFolder, Postmaster
+from shared.db.postgres_user import open_path, server_user
 from shared.errors import ConfigError, Conflict, DatabaseUnavailable
 
-__all__ = ["EmbeddedPostgres", "PostgresStatus", "attach", "binary", "run_binary"]
-__all__ += ["start", "status", "stop", "version"]
+__all__ = [
+    "EmbeddedPostgres",
+    "PostgresStatus",
+    "attach",
+    "binary",
+    "run_binary",
+    "start",
+    "status",
+    "stop",
+    "version",
+]
 
-_SOCKET_PORT = 5432
-_LOG_BYTES_KEPT = 10_000_000
-_POLL_S = 0.05
-_IMPOSSIBLE_PID = 2**31 - 1
-_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
-_IMMEDIATE_AFTER_S = 60.0
-
-_SETTINGS = """\
-# Written by Heed at every start. Use ALTER SYSTEM for settings of your own: it wins.
-listen_addresses = '{listen}'
-port = {port}
-unix_socket_directories = '{socket_dir}'
-unix_socket_permissions = 0777  # the folder around it is private
-max_connections = 200
-shared_buffers = 128MB
-fsync = on
-synchronous_commit = on
-password_encryption = 'scram-sha-256'
-timezone = 'UTC'
-log_timezone = 'UTC'
-log_destination = 'stderr'
-# What people wrote must not reach the log: no failing statement, no parameter, no detail line,
-# and no client error at all, since even "invalid input syntax" repeats its input.
-log_min_messages = log
-log_min_error_statement = panic
-log_error_verbosity = terse
-log_statement = 'none'
-log_min_duration_statement = -1
-log_parameter_max_length = 0
-log_parameter_max_length_on_error = 0
-log_checkpoints = off
-"""
-_HBA = """\
-# Written by Heed at every start. The kernel says who is at the other end of the socket.
-local all all peer map=heed
-"""
-_HBA_TCP = "host all heed 127.0.0.1/32 scram-sha-256\n"
+Mode = Literal["fast", "immediate", "smart"]
+_HARDER = {  # what is tried next when a way of stopping takes too long
+    signal.SIGTERM: signal.SIGINT,
+    signal.SIGINT: signal.SIGQUIT,
+    signal.SIGQUIT: signal.SIGKILL,
+}
+_SIGNALS: dict[Mode, signal.Signals] = {
+    "smart": signal.SIGTERM,
+    "fast": signal.SIGINT,
+    "immediate": signal.SIGQUIT,
+}
+_ORPHANS_REMAIN = ("pre-existing shared memory block", "lock file")
 _ROLE_AND_DATABASE = """\
 SELECT 'CREATE ROLE heed LOGIN CREATEDB'
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'heed') \\gexec
@@ -74,7 +54,7 @@ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'heed') \\gexec
 
 @dataclass(frozen=True)
 class EmbeddedPostgres:
-    """A running server and how to reach it."""
+    """A running server and how to reach it; `data_dir` holds the database files."""
 
     data_dir: Path
     socket_dir: Path
@@ -85,13 +65,13 @@ class EmbeddedPostgres:
 
     def url(self, database: str = "heed") -> str:
         """The URL of one database through the private socket, for the role `heed`."""
-        folder = quote(str(self.socket_dir), safe="")
-        return f"postgresql://heed@/{quote(database, safe='')}?host={folder}&port={self.port}"
+        folder = quote(str(self.socket_dir))
+        return f"postgresql://heed@/{quote(database)}?host={folder}&port={self.port}"
 
 
 @dataclass(frozen=True)
 class PostgresStatus:
-    """What is known about the server of a data dir; `version` is of the installed programs."""
+    """What is known about the server of a data dir; `version` is that of the programs."""
 
     running: bool
     pid: int | None
@@ -107,7 +87,7 @@ def start(
 
     Makes the database files, the role and the database `heed` when they do not exist yet. Any
     number of processes may call it at once. The server outlives the caller. With `tcp_port` it
-    also listens on 127.0.0.1 and admits the role `heed` with the password of `password_file`.
+    also listens on 127.0.0.1 and admits the role `heed` with the password in `password_file`.
 
     Raises:
         ConfigError: the wheel is missing, or the data dir cannot be used; one line says why.
@@ -115,65 +95,61 @@ def start(
         DatabaseUnavailable: it does not start within `timeout_s`; the message names the log.
     """
     deadline = time.monotonic() + timeout_s
-    place = _Place.of(data_dir)
-    place.make()
-    with place.locked(timeout_s):
-        running = _attached(place)
-        if running is None or not _has_socket(running):
-            if running is not None:  # somebody swept its socket away: nobody can reach it
-                _stop(running.pid, place, mode="fast", timeout_s=_IMMEDIATE_AFTER_S)
-            _launch(place, major, tcp_port=tcp_port, deadline=deadline)
-            running = _attached(place)
-        elif tcp_port not in (None, running.port):
-            raise Conflict(
-                f"Postgres in {place.data_dir} runs without TCP port {tcp_port}: "
-                "stop it first, then start it with the port."
-            )
+    folder = PostgresFolder.of(data_dir)
+    folder.make()
+    with folder.locked(timeout_s):
+        folder.check_major(major)
+        running = folder.postmaster()
+        if running and not running.socket_dir.exists():  # swept from /tmp: nobody can reach it
+            _end(running, folder, signal.SIGINT, timeout_s)
+            running = None
         if running is None:
-            raise place.failure("stopped right after its start")
-        _check_major(place, major)
-        _wait_until_ready(running, place, deadline)
-        _make_role_and_database(running, place, with_password=tcp_port is not None)
-        return running
+            running = _launch(folder, major, tcp_port, deadline)
+        if tcp_port is not None and (running.port, running.listens_on_tcp) != (tcp_port, True):
+            raise Conflict(
+                f"Postgres in {folder.data_dir} runs without TCP port {tcp_port}: "
+                "stop it, then start it with the port."
+            )
+        _wait_until_ready(running, folder, deadline)
+        _make_role_and_database(running, folder, major)
+    return _described(running, folder)
 
 
 def attach(data_dir: Path) -> EmbeddedPostgres | None:
-    """The running server of a data dir, or None."""
-    running = _attached(_Place.of(data_dir))
-    return running if running and _has_socket(running) else None
+    """The running server of a data dir, or None; it may still be recovering from a crash."""
+    folder = PostgresFolder.of(data_dir)
+    running = folder.postmaster()
+    return _described(running, folder) if running and running.socket_dir.exists() else None
 
 
-def stop(
-    data_dir: Path,
-    *,
-    mode: Literal["fast", "immediate", "smart"] = "fast",
-    timeout_s: float = _IMMEDIATE_AFTER_S,
-) -> bool:
+def stop(data_dir: Path, *, mode: Mode = "fast", timeout_s: float = 60) -> bool:
     """True when a running server was stopped, False when none ran.
 
-    `fast` ends open transactions, `smart` waits for clients to leave, `immediate` leaves the
-    recovery to the next start. A server that has not gone after `timeout_s` is stopped the
-    harder way; no committed row is lost by that.
+    `smart` waits for clients to leave, `fast` ends their transactions, `immediate` leaves a
+    recovery to the next start. A server that is not gone after `timeout_s` is stopped the next
+    harder way, at last by force; no way loses a committed row.
 
     Raises:
-        DatabaseUnavailable: the process cannot be ended, even by force.
+        ConfigError: the server belongs to another user.
+        DatabaseUnavailable: the process cannot be ended even by force.
     """
-    place = _Place.of(data_dir)
-    if not place.data_dir.is_dir():
+    folder = PostgresFolder.of(data_dir)
+    if not folder.pgdata.is_dir():
         return False
-    with place.locked(timeout_s):
-        running = _attached(place)
+    with folder.locked(timeout_s):
+        running = folder.postmaster()
         if running is None:
             return False
-        _stop(running.pid, place, mode=mode, timeout_s=timeout_s)
-        return True
+        _end(running, folder, _SIGNALS[mode], timeout_s)
+        with suppress(OSError):  # a folder with something of somebody's in it stays
+            running.socket_dir.rmdir()
+    return True
 
 
 def status(data_dir: Path) -> PostgresStatus:
     """Whether the server of a data dir runs, and which one it is; starts nothing."""
-    place = _Place.of(data_dir)
-    major = place.major()
-    running = _attached(place)
+    folder = PostgresFolder.of(data_dir)
+    major, running = folder.major(), folder.postmaster()
     return PostgresStatus(
         running=running is not None,
         pid=running.pid if running else None,
@@ -183,87 +159,153 @@ def status(data_dir: Path) -> PostgresStatus:
     )
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where everything of one data dir lies."""
+def _described(running: Postmaster, folder: PostgresFolder) -> EmbeddedPostgres:
+    return EmbeddedPostgres(
+        data_dir=folder.pgdata,
+        socket_dir=running.socket_dir,
+        port=running.port,
+        major=folder.major() or 0,
+        pid=running.pid,
+        password_file=folder.password_file if running.listens_on_tcp else None,
+    )
 
-    data_dir: Path
 
-    @classmethod
-    def of(cls, data_dir: Path) -> "_Place":
-        return cls(data_dir.expanduser().resolve())
+def _launch(
+    folder: PostgresFolder, major: int, tcp_port: int | None, deadline: float
+) -> Postmaster:
+    user = server_user(folder.data_dir, folder.pgdata)
+    open_path(folder.data_dir, user)
+    programs = ServerPrograms(user, major, copy_into=folder.data_dir)
+    if folder.major() is None:
+        _initialise(folder, programs, deadline)
+    folder.configure(user, tcp_port)
+    folder.disown_stale_pid()
+    socket_dir = folder.make_socket_dir(user)
+    while not _started(folder, programs, socket_dir, deadline):
+        why = folder.last_log_line()
+        if time.monotonic() > deadline or not any(sign in why for sign in _ORPHANS_REMAIN):
+            raise _failure(folder, "did not start")
+        time.sleep(POLL_S)
+    running = folder.postmaster()
+    if running is None:
+        raise _failure(folder, "stopped right after its start")
+    return running
 
-    @property
-    def pgdata(self) -> Path:
-        return self.data_dir / "postgres"
 
-    @property
-    def log(self) -> Path:
-        return self.data_dir / "logs" / "postgres.log"
+def _started(
+    folder: PostgresFolder, programs: ServerPrograms, socket_dir: Path, deadline: float
+) -> bool:
+    """Whether one `pg_ctl start` worked, or left a server that is still recovering.
 
-    @property
-    def password_file(self) -> Path:
-        return self.data_dir / "postgres.password"
+    The folder is given by its name under the working folder, because pg_ctl builds a shell
+    command that a `$` or a quote in the path would break. pg_ctl detaches the server from our
+    session, so it survives us and a Ctrl-C on our terminal.
+    """
+    wait_s = max(1, round(deadline - time.monotonic()))
+    args = ["start", "-s", "-w", "-t", str(wait_s), "-D", folder.pgdata.name]
+    with folder.open_log() as log:
+        code = programs.run(
+            "pg_ctl",
+            [*args, "-o", f"-k {socket_dir}"],
+            cwd=folder.data_dir,
+            output=log,
+            timeout_s=wait_s + 30,
+        )
+    return code == 0 or folder.postmaster() is not None
 
-    @property
-    def tag(self) -> str:
-        return hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:12]
 
-    def socket_dir(self, user: ServerUser) -> Path:
-        """Short whatever the data dir is called: a socket path over 107 bytes is fatal."""
-        return Path("/tmp") / f"heed-{user.uid}-{self.tag}"
+def _initialise(folder: PostgresFolder, programs: ServerPrograms, deadline: float) -> None:
+    """Make the database files aside and move them into place, so that no half-made ones stay."""
+    unfinished = folder.data_dir / "postgres.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
+    if not programs.user.is_current:
+        os.chown(unfinished, programs.user.uid, programs.user.gid)
+    args = ["-D", unfinished.name, "-U", "postgres", "--auth=reject", "--data-checksums"]
+    args += ["--encoding=UTF8", "--locale=C"]
+    if programs.major >= 17:  # letters of every language, still the same order on every machine
+        args += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    with folder.open_log() as log:
+        code = programs.run(
+            "initdb",
+            args,
+            cwd=folder.data_dir,
+            output=log,
+            timeout_s=max(1, deadline - time.monotonic()),
+        )
+    if code != 0:
+        raise _failure(folder, "could not make its files")
+    unfinished.rename(folder.pgdata)
 
-    def make(self) -> None:
+
+def _wait_until_ready(running: Postmaster, folder: PostgresFolder, deadline: float) -> None:
+    where = ["-h", str(running.socket_dir), "-p", str(running.port)]
+    args = [*where, "-U", "postgres", "-d", "postgres", "-t", "5"]
+    while True:
         try:
-            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.log.parent.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise _unwritable(self.data_dir, error) from None
-
-    def major(self) -> int | None:
-        """The version that made the files, None when there are none."""
-        try:
-            return int((self.pgdata / "PG_VERSION").read_text())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError):
-            raise ConfigError(
-                f"{self.pgdata} cannot be read as a Postgres folder by this user: run Heed as "
-                "its owner, or set HEED_DATA_DIR to another folder."
-            ) from None
-
-    @contextmanager
-    def locked(self, timeout_s: float) -> Iterator[None]:
-        """Nobody else starts or stops this server meanwhile; the kernel frees a dead holder's."""
-        try:
-            lock = (self.data_dir / "postgres.lock").open("a")
-        except OSError as error:
-            raise _unwritable(self.data_dir, error) from None
-        with lock:
-            deadline = time.monotonic() + timeout_s
-            while not _take(lock):
-                if time.monotonic() > deadline:
-                    raise DatabaseUnavailable(
-                        f"Another process is starting or stopping Postgres in {self.data_dir} "
-                        f"for over {timeout_s:g} s: see {self.log}."
-                    )
-                time.sleep(_POLL_S)
-            yield
-
-    def failure(self, what: str) -> DatabaseUnavailable:
-        last = self.log.read_text(errors="replace").strip().rpartition("\n")[2]
-        return DatabaseUnavailable(f"Postgres {what}. Its log {self.log} ends with: {last[:300]}")
+            run_binary("pg_isready", args, major=folder.major() or 18, timeout_s=30)
+        except DatabaseUnavailable:
+            if folder.postmaster() is None:
+                raise _failure(folder, "stopped while starting") from None
+            if time.monotonic() > deadline:
+                raise _failure(folder, "is not ready yet; it goes on, so try again") from None
+            time.sleep(POLL_S)
+        else:
+            return
 
 
-def _take(lock: IO[str]) -> bool:
+def _make_role_and_database(running: Postmaster, folder: PostgresFolder, major: int) -> None:
+    """Idempotent, since a start may have been killed between two of these statements."""
+    statements = _ROLE_AND_DATABASE
+    if running.listens_on_tcp:
+        statements += f"ALTER ROLE heed PASSWORD '{_password(folder)}';\n"
+    where = ["-h", str(running.socket_dir), "-p", str(running.port), "-U", "postgres"]
+    run_binary(
+        "psql",
+        ["-X", "-q", "-v", "ON_ERROR_STOP=1", *where, "-d", "postgres"],
+        major=major,
+        send=statements.encode(),
+        timeout_s=60,
+    )
+
+
+def _password(folder: PostgresFolder) -> str:
+    """The password over TCP, made once and readable by the owner of the data dir only."""
+    path = folder.password_file
+    if not path.exists():
+        path.touch(mode=0o600)
+    if not path.read_text():
+        path.write_text(secrets.token_hex(24))
+    return path.read_text()
+
+
+def _end(
+    running: Postmaster, folder: PostgresFolder, first: signal.Signals, timeout_s: float
+) -> None:
+    step: signal.Signals | None = first
+    while step is not None:
+        _send(running.pid, step, folder)
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if folder.postmaster() is None:
+                return
+            time.sleep(POLL_S)
+        step = _HARDER.get(step)
+    raise DatabaseUnavailable(f"Postgres (process {running.pid}) cannot be ended, even by force.")
+
+
+def _send(pid: int, step: signal.Signals, folder: PostgresFolder) -> None:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        os.kill(pid, step)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        raise ConfigError(
+            f"Postgres in {folder.data_dir} belongs to another user: stop it as that user."
+        ) from None
 
 
-def _unwritable(folder: Path, error: OSError) -> ConfigError:
-    return ConfigError(
-        f"{folder} cannot be written ({error.strerror}): set HEED_DATA_DIR to a folder that can."
+def _failure(folder: PostgresFolder, what: str) -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        f"Postgres {what}. Its log {folder.log} ends with: {folder.last_log_line()}"
     )

