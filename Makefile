@@ -1,0 +1,72 @@
+# Heed: two commands matter, `make demo` and `make test`; `make help` lists the rest.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+EXTRAS ?= dev
+DATA ?=
+REPORT ?=
+TESTS ?= tests
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast up down check format lint types contracts openapi audit sbom docker-lint clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The stamp makes every target install by itself, once, and again when the dependencies change.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Heed needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+install: $(VENV)/.installed ## Make .venv with Heed and everything it needs in it
+
+demo: install ## Run the whole loop on the bundled sample, or on yours: make demo DATA=feedback.jsonl
+	$(BIN)/heed demo $(if $(DATA),--data "$(DATA)") $(if $(REPORT),--report "$(REPORT)")
+
+test: install ## Run every test on a real Postgres (embedded, or HEED_DATABASE_URL)
+	$(BIN)/python -m pytest $(TESTS)
+
+test-fast: install ## Run the tests that take seconds
+	$(BIN)/python -m pytest $(TESTS) -m "not slow"
+
+up: install ## Start the database and the services in the background
+	$(BIN)/heed up
+
+down: install ## Stop what `make up` started
+	$(BIN)/heed down
+
+check: lint types contracts docker-lint ## Everything CI checks beside the tests
+
+lint: install ## Style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install ## Static types, strict
+	$(BIN)/mypy
+
+contracts: install ## Who may import whom
+	$(BIN)/lint-imports
+
+format: install ## Format and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+openapi: install ## Write openapi/*.json anew
+	$(BIN)/python -m services.feedback_api.openapi
+	$(BIN)/python -m services.reward_service.openapi
+
+docker-lint: install ## Dockerfiles by hadolint, docker-compose.yml against the compose schema
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+audit: install ## Known vulnerabilities in the installed packages (asks PyPI)
+	$(BIN)/pip-audit --skip-editable
+
+sbom: install ## Write the software bill of materials, CycloneDX JSON, to build/sbom.json
+	@mkdir -p build
+	$(BIN)/cyclonedx-py environment --output-reproducible --of JSON -o build/sbom.json $(BIN)/python
+
+clean: ## Remove the virtual environment, caches and the demo's folder
+	rm -rf $(VENV) .heed-demo build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,110 @@
+"""The rules of the house that no linter knows: imports, sizes, words, edges."""
+
+import ast
+import importlib
+import importlib.metadata
+import pkgutil
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import heed_cli
+import services
+import shared
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = [services, shared, heed_cli]
+SOURCES = [path for package in PACKAGES for path in Path(package.__path__[0]).rglob("*.py")]
+TESTS = list((ROOT / "tests").rglob("*.py"))
+MODULES = [
+    module.name
+    for package in PACKAGES
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+    if not module.name.endswith("__main__")
+]
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Name and length in lines, docstring left out, of every function in a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            yield f"{path.relative_to(ROOT)}:{node.name}", lines
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_imports(name: str):
+    assert importlib.import_module(name)
+
+
+@pytest.mark.parametrize(
+    "module", ["services.feedback_api.app", "heed_cli.main", "shared.web", "shared.keys"]
+)
+def test_no_machine_learning_is_imported_by(module: str):
+    heavy = {"torch", "transformers", "trl", "datasets", "sklearn", "onnxruntime", "numpy"}
+    code = f"import sys, {module}; print(*sorted({heavy} & set(sys.modules)))"
+
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert found.stdout.split() == []
+
+
+def test_no_other_distribution_ships_our_import_names():
+    owners = importlib.metadata.packages_distributions()
+
+    for name in ("services", "shared", "heed_cli"):
+        assert set(owners.get(name, ["heed-rlhf"])) == {"heed-rlhf"}
+
+
+def test_no_module_is_named_like_the_standard_library_or_says_nothing():
+    vague = {"utils", "util", "helpers", "common", "base", "manager", "misc"}
+
+    assert [str(p) for p in SOURCES if p.stem in vague] == []
+
+
+@pytest.mark.parametrize("path", SOURCES + TESTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_stays_under_400_lines(path: Path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_functions_stay_short():
+    lengths = dict(entry for path in SOURCES for entry in functions(path))
+    long = {name: lines for name, lines in lengths.items() if lines > 50}
+    ranked = sorted(lengths.values())
+
+    assert long == {}
+    assert statistics.median(ranked) <= 8
+    assert ranked[int(len(ranked) * 0.9)] <= 25
+
+
+def test_nothing_is_left_for_later():
+    marker = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+
+    assert [str(p) for p in SOURCES + TESTS if p != Path(__file__) and marker.search(p.read_text())] == []
+
+
+def test_the_words_of_the_glossary_are_kept():
+    """`completion` belongs to TRL's border only; a person's text is a response."""
+    border = {"recipes"}
+    word = re.compile(r"\bcompletions?\b", re.IGNORECASE)
+
+    assert [
+        str(p) for p in SOURCES if not border & set(p.parts) and word.search(p.read_text())
+    ] == []
+
+
+def test_no_code_is_loaded_from_stored_bytes():
+    unsafe = re.compile(r"^\s*(import|from) (pickle|joblib|dill|shelve)\b|torch\.load\(", re.MULTILINE)
+
+    assert [str(p) for p in SOURCES if unsafe.search(p.read_text())] == []
+
+
+def test_only_edges_commit():
+    """A route's session and a job's step commit where they open; nobody in between does."""
+    assert [str(p) for p in SOURCES if ".commit(" in p.read_text()] == []
