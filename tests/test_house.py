@@ -86,7 +86,9 @@ def test_functions_stay_short():
 def test_nothing_is_left_for_later():
     marker = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
-    assert [str(p) for p in SOURCES + TESTS if p != Path(__file__) and marker.search(p.read_text())] == []
+    assert [
+        str(p) for p in SOURCES + TESTS if p != Path(__file__) and marker.search(p.read_text())
+    ] == []
 
 
 def test_the_words_of_the_glossary_are_kept():
@@ -100,7 +102,9 @@ def test_the_words_of_the_glossary_are_kept():
 
 
 def test_no_code_is_loaded_from_stored_bytes():
-    unsafe = re.compile(r"^\s*(import|from) (pickle|joblib|dill|shelve)\b|torch\.load\(", re.MULTILINE)
+    unsafe = re.compile(
+        r"^\s*(import|from) (pickle|joblib|dill|shelve)\b|torch\.load\(", re.MULTILINE
+    )
 
     assert [str(p) for p in SOURCES if unsafe.search(p.read_text())] == []
 
