@@ -7,6 +7,7 @@
     ├── Unauthenticated               no key, or a key that is not valid       (401)
     ├── Forbidden                     the key lacks a scope                    (403)
     ├── NotFound                      no such row, model, dataset              (404)
+    ├── MethodNotAllowed          the path does not take this method       (405)
     ├── Conflict                      it exists already, or changed meanwhile  (409)
     ├── LimitExceeded                 too many requests of one key or rater    (429)
     ├── Overloaded                    full for the moment: retry later         (503)
@@ -95,6 +96,13 @@ class NotFound(HeedError):
 
     code = "not_found"
     title = "Not found"
+
+
+class MethodNotAllowed(HeedError):
+    """The path exists, and takes other methods."""
+
+    code = "method_not_allowed"
+    title = "Method not allowed"
 
 
 class Conflict(HeedError):

@@ -1,0 +1,56 @@
+"""Tells an unreachable Postgres from every other failure."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+from sqlalchemy import exc
+
+from shared.errors import DatabaseUnavailable
+
+RETRY_AFTER_S = 2
+
+_LOST = (
+    ConnectionError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InternalClientError,
+    asyncpg.InterfaceError,
+    exc.TimeoutError,
+)
+
+
+def unreachable(error: BaseException) -> DatabaseUnavailable | None:
+    """The error to reply with when Postgres was not there, or None for any other failure."""
+    if isinstance(error, DatabaseUnavailable):
+        return error
+    lost = isinstance(error, _LOST) and not isinstance(error, ValueError)
+    if isinstance(error, exc.DBAPIError):
+        driver_error = getattr(error.orig, "__cause__", None)
+        lost = error.connection_invalidated or isinstance(driver_error, _LOST)
+    if not lost:
+        return None
+    return DatabaseUnavailable(
+        "The database cannot be reached; nothing was stored. Try again in a moment.",
+        retry_after_s=RETRY_AFTER_S,
+    )
+
+
+@contextmanager
+def reaching_database() -> Iterator[None]:
+    """Inside, every way of not reaching Postgres is raised as DatabaseUnavailable.
+
+    A connect attempt fails as any OSError (a missing socket file, a name that does not resolve) or
+    as a timeout, which elsewhere mean something else; hence only inside this block.
+    """
+    try:
+        yield
+    except (OSError, TimeoutError) as error:
+        raise unreachable(ConnectionError()) or error from None
+    except (exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        if (known := unreachable(error)) is not None:
+            raise known from None
+        raise

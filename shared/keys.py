@@ -1,0 +1,232 @@
+"""API keys: `heed_<public id>_<secret>`, stored as a hash, checked in constant time.
+
+A check is remembered for at most 30 seconds; revoking or rotating notifies the other processes,
+which forget at once.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
+
+from shared.db.faults import reaching_database
+from shared.db.tables import ApiKey
+from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
+
+CHANNEL = "heed_keys"
+CACHE_S = 30.0
+CACHE_SIZE = 4096
+
+
+class Scope(StrEnum):
+    """What a key may do; a key holds a set of them."""
+
+    FEEDBACK_WRITE = "feedback:write"
+    FEEDBACK_READ = "feedback:read"
+    REVIEW = "review"
+    TRAIN = "train"
+    SCORE = "score"
+    MODELS = "models"
+    ADMIN = "admin"
+    ERASE = "erase"
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who sent a request: the key's public id, its project and its scopes."""
+
+    public_id: str
+    project_id: int
+    scopes: frozenset[str]
+
+
+def require(principal: Principal, scope: Scope) -> None:
+    """Pass when the key holds the scope.
+
+    Raises:
+        Forbidden: it does not; the message names the scope.
+    """
+    if scope not in principal.scopes:
+        raise Forbidden(
+            f"Key {principal.public_id} lacks the scope {scope}. Use a key that has it, or make "
+            f"one: heed keys create NAME --scope {scope}."
+        )
+
+
+async def create_key(
+    session: AsyncSession,
+    *,
+    name: str,
+    scopes: Iterable[str],
+    project_id: int = 1,
+    expires_at: datetime | None = None,
+) -> str:
+    """Store a new key and return its token, which cannot be shown again.
+
+    Raises:
+        InvalidInput: a scope is unknown or there is none.
+    """
+    public_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+    key = ApiKey(
+        public_id=public_id,
+        project_id=project_id,
+        name=name,
+        secret_sha256=_digest(secret),
+        scopes=_known_scopes(scopes),
+        expires_at=expires_at,
+    )
+    session.add(key)
+    await session.flush()
+    return f"heed_{public_id}_{secret}"
+
+
+async def revoke_key(session: AsyncSession, public_id: str, *, project_id: int = 1) -> ApiKey:
+    """Make a key invalid at once, everywhere. Revoking it again changes nothing.
+
+    Raises:
+        NotFound: the project has no such key.
+    """
+    await session.execute(
+        update(ApiKey)
+        .where(col(ApiKey.public_id) == public_id, col(ApiKey.project_id) == project_id)
+        .where(col(ApiKey.revoked_at).is_(None))
+        .values(revoked_at=func.now())
+    )
+    await session.execute(select(func.pg_notify(CHANNEL, public_id)))
+    return await find_key(session, public_id, project_id=project_id)
+
+
+async def rotate_key(session: AsyncSession, public_id: str, *, project_id: int = 1) -> str:
+    """Replace a key by a new one with the same name, scopes and expiry; return the new token.
+
+    Raises:
+        NotFound: the project has no such key.
+        Conflict: the key is revoked already.
+    """
+    statement = select(ApiKey).where(col(ApiKey.public_id) == public_id).with_for_update()
+    old = (await session.scalars(statement)).one_or_none()
+    if old is not None and old.project_id == project_id and old.revoked_at is not None:
+        raise Conflict(f"Key {public_id} is revoked; create a new one instead.")
+    old = await revoke_key(session, public_id, project_id=project_id)
+    return await create_key(
+        session,
+        name=old.name,
+        scopes=old.scopes,
+        project_id=project_id,
+        expires_at=old.expires_at,
+    )
+
+
+async def find_key(session: AsyncSession, public_id: str, *, project_id: int = 1) -> ApiKey:
+    """The stored key, revoked or not.
+
+    Raises:
+        NotFound: the project has no such key.
+    """
+    key = await session.get(ApiKey, public_id, populate_existing=True)
+    if key is None or key.project_id != project_id:
+        raise NotFound(f"There is no key {public_id[:32]}; `heed keys list` shows those there are.")
+    return key
+
+
+async def list_keys(session: AsyncSession, *, project_id: int = 1) -> list[ApiKey]:
+    """All keys of a project, newest first; secrets are not stored and so not in them."""
+    statement = select(ApiKey).where(col(ApiKey.project_id) == project_id)
+    return list(await session.scalars(statement.order_by(col(ApiKey.created_at).desc())))
+
+
+class KeyCache:
+    """Checks tokens against stored keys, remembering each for at most 30 seconds."""
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
+        self._sessions = sessions
+        self._entries: dict[str, tuple[float, ApiKey | None]] = {}
+        self._reading: dict[str, asyncio.Task[ApiKey | None]] = {}
+        self._generation = 0
+
+    async def check(self, token: str | None) -> Principal:
+        """Who the token belongs to.
+
+        Raises:
+            Unauthenticated: there is no token, or it is unknown, expired or revoked.
+            DatabaseUnavailable: it is not remembered and Postgres cannot be reached.
+        """
+        public_id, secret = _split(token)
+        key = await self._stored(public_id)
+        expected = key.secret_sha256 if key else bytes(32)
+        matches = hmac.compare_digest(_digest(secret), expected)
+        if key is None or not matches or key.revoked_at or _expired(key):
+            raise _refusal("is unknown, revoked or expired")
+        return Principal(key.public_id, key.project_id, frozenset(key.scopes))
+
+    def forget(self, public_id: str | None = None) -> None:
+        """Drop one remembered key, or all when none is named."""
+        self._generation += 1
+        if public_id is None:
+            self._entries.clear()
+        else:
+            self._entries.pop(public_id, None)
+
+    async def _stored(self, public_id: str) -> ApiKey | None:
+        entry = self._entries.get(public_id)
+        if entry is not None and time.monotonic() - entry[0] < CACHE_S:
+            return entry[1]
+        reading = self._reading.get(public_id)
+        if reading is None:
+            reading = asyncio.create_task(self._read(public_id))
+            self._reading[public_id] = reading
+            reading.add_done_callback(lambda _: self._reading.pop(public_id, None))
+        return await asyncio.shield(reading)
+
+    async def _read(self, public_id: str) -> ApiKey | None:
+        generation, started = self._generation, time.monotonic()
+        with reaching_database():
+            async with self._sessions() as session:
+                key = await session.get(ApiKey, public_id)
+        if generation == self._generation:
+            while len(self._entries) >= CACHE_SIZE:
+                del self._entries[next(iter(self._entries))]
+            self._entries[public_id] = (started, key)
+        return key
+
+
+def _split(token: str | None) -> tuple[str, str]:
+    if not token:
+        raise _refusal("is missing")
+    parts = token.split("_", 2)
+    if len(parts) != 3 or parts[0] != "heed" or not (parts[1].isascii() and parts[1].isalnum()):
+        raise _refusal("does not look like heed_<id>_<secret>")
+    return parts[1], parts[2]
+
+
+def _refusal(what: str) -> Unauthenticated:
+    return Unauthenticated(
+        f"The API key {what}. Send it as `Authorization: Bearer heed_…`; "
+        "`heed keys create` makes one."
+    )
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def _expired(key: ApiKey) -> bool:
+    return key.expires_at is not None and key.expires_at <= datetime.now(UTC)
+
+
+def _known_scopes(scopes: Iterable[str]) -> list[str]:
+    wanted = sorted(set(scopes))
+    unknown = [scope for scope in wanted if scope not in set(Scope)]
+    if unknown or not wanted:
+        named = ", ".join(unknown) or "none given"
+        raise InvalidInput(f"Unknown scopes: {named}. There are: {', '.join(Scope)}.")
+    return wanted

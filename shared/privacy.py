@@ -1,0 +1,86 @@
+"""The deployment's secret and what is derived from it: MACs and pseudonyms.
+
+Losing the secret unlinks every pseudonym and makes earlier idempotency receipts unreadable;
+`heed backup` therefore includes it.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from shared.config import Settings
+from shared.errors import ConfigError
+
+MIN_SECRET_CHARS = 32
+
+
+def load_secret(settings: Settings) -> bytes:
+    """The deployment's secret: `HEED_SECRET_KEY`, else `secret.key` in the data dir.
+
+    The file is made on first use, readable by its owner only; processes that start at once agree
+    on one file.
+
+    Raises:
+        ConfigError: the file cannot be written or read, or is too short.
+    """
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value().encode()
+    path = settings.data_dir / "secret.key"
+    try:
+        if not path.exists():
+            _create_once(path, secrets.token_hex(32))
+        secret = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"Cannot use the secret key file {path} ({type(error).__name__}). "
+            "Make it readable and writable, or set HEED_SECRET_KEY."
+        ) from None
+    if len(secret) < MIN_SECRET_CHARS:
+        raise ConfigError(
+            f"The secret key in {path} is shorter than {MIN_SECRET_CHARS} characters."
+        )
+    return secret.encode()
+
+
+def _create_once(path: Path, content: str) -> None:
+    """Write `path` whole or not at all; whoever comes second keeps the first one's file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(aside, path)
+    except FileExistsError:
+        return
+    finally:
+        aside.unlink()
+
+
+def mac(secret: bytes, purpose: str, *parts: bytes | str) -> bytes:
+    """HMAC-SHA256 over the purpose and the parts, 32 bytes.
+
+    Every part is preceded by its length, so that ("ab", "c") and ("a", "bc") differ.
+    """
+    keyed = hmac.new(secret, digestmod=hashlib.sha256)
+    for part in (purpose, *parts):
+        encoded = part.encode() if isinstance(part, str) else part
+        keyed.update(len(encoded).to_bytes(8, "big"))
+        keyed.update(encoded)
+    return keyed.digest()
+
+
+def pseudonym(
+    secret: bytes, project_id: int, kind: Literal["rater", "subject"], identity: str | int
+) -> str:
+    """A stable name for a person that only this deployment can link: `r_…` or `s_…`.
+
+    The number 123 and the text "123" are one person, since clients send either.
+    """
+    keyed = mac(secret, f"pseudonym:{kind}", str(project_id), str(identity))
+    return f"{kind[0]}_{keyed[:16].hex()}"

@@ -1,0 +1,123 @@
+"""Fits a FastAPI app with what every service has; called once by each `create_app`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from starlette.middleware.cors import CORSMiddleware
+
+from shared.errors import HeedError, MalformedBody, MethodNotAllowed, NotFound
+from shared.web.edge import Edge, RequestMetrics
+from shared.web.problems import Problem, explain_details, problem_reply
+
+MAX_BODY_BYTES = 1_048_576
+
+_REFUSALS: dict[int, tuple[type[HeedError], str]] = {
+    400: (MalformedBody, "The body cannot be read; send JSON in UTF-8."),
+    404: (NotFound, "There is no such path; /openapi.json lists those there are."),
+    405: (MethodNotAllowed, "This path does not take this method; the Allow header lists others."),
+}
+
+
+def install(
+    app: FastAPI,
+    *,
+    service: str,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    cors_origins: Sequence[str] = (),
+) -> CollectorRegistry:
+    """Add error replies, request ids, the body cap, `/healthz` and `/metrics` to an app.
+
+    Returns the app's own metrics registry, for the service's counters (also `app.state.metrics`).
+    """
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    app.state.metrics = registry
+    _add_handlers(app)
+    _add_routes(app, registry)
+    if cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(cors_origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
+    metrics = RequestMetrics(registry)
+    app.add_middleware(Edge, service=service, max_body_bytes=max_body_bytes, metrics=metrics)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return registry
+
+
+def _add_handlers(app: FastAPI) -> None:
+    @app.exception_handler(HeedError)
+    async def explained(request: Request, error: HeedError) -> Response:
+        return problem_reply(error, request.state.request_id)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        problem = explain_details(error.errors(), in_request=True)
+        return problem_reply(problem, request.state.request_id)
+
+    for status in (400, 404, 405):
+        app.add_exception_handler(status, _framework_refusal)
+
+
+async def _framework_refusal(request: Request, error: Exception) -> Response:
+    """A refusal of the framework itself: an unreadable body, no such path, a wrong method."""
+    request_id = request.state.request_id
+    if isinstance(error.__cause__, HeedError):
+        return problem_reply(error.__cause__, request_id)
+    known, detail = _REFUSALS[getattr(error, "status_code", 400)]
+    reply = problem_reply(known(detail), request_id)
+    reply.headers.update(getattr(error, "headers", None) or {})
+    return reply
+
+
+def _add_routes(app: FastAPI, registry: CollectorRegistry) -> None:
+    @app.get("/healthz", tags=["health"], summary="Whether the process runs")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=Response)
+    async def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The app's description, with every error as problem+json instead of FastAPI's own shape."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        parts = schema.setdefault("components", {}).setdefault("schemas", {})
+        for name in ("HTTPValidationError", "ValidationError"):
+            parts.pop(name, None)
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        parts.update(problem.pop("$defs"))
+        parts["Problem"] = problem
+        _replace_default_errors(schema)
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _replace_default_errors(schema: dict[str, Any]) -> None:
+    for path in schema["paths"].values():
+        for operation in path.values():
+            content = operation["responses"].get("422", {}).get("content", {})
+            if "application/json" in content:
+                content["application/problem+json"] = {
+                    "schema": {"$ref": "#/components/schemas/Problem"}
+                }
+                del content["application/json"]
