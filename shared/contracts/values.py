@@ -36,3 +36,17 @@ class RunStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
+
+
+class PersonKind(StrEnum):
+    """Who can give consent and be erased: who rated, or whom the text is about."""
+
+    RATER = "rater"
+    SUBJECT = "subject"
+
+
+class RolloutStatus(StrEnum):
+    RUNNING = "running"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    STOPPED = "stopped"

@@ -3,7 +3,16 @@
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Identity, MetaData, Sequence, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Identity,
+    LargeBinary,
+    MetaData,
+    Sequence,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import Text, UserDefinedType
 from sqlmodel import Field, SQLModel
@@ -24,6 +33,7 @@ metadata.naming_convention = NAMES
 ROW_SEQ = Sequence("rlhf_row_seq", metadata=metadata)
 
 Json = dict[str, Any]
+JsonList = list[Any]
 JSON_TYPE = JSONB(none_as_null=True)
 TEXTS = ARRAY(Text)
 MOMENT = DateTime(timezone=True)
@@ -39,7 +49,7 @@ class Xid8(UserDefinedType[int]):
 
 
 def json_field(default: str | None = None) -> Any:
-    """A JSONB column: nullable, or NOT NULL with a server default such as `{}`."""
+    """A JSONB column of any shape: nullable, or NOT NULL with a server default such as `{}`."""
     if default is None:
         return Field(default=None, sa_type=JSON_TYPE, nullable=True)
     return Field(
@@ -104,13 +114,27 @@ def uuid_key() -> Any:
     return Field(default_factory=new_id, primary_key=True)
 
 
-def identity_key() -> Any:
-    """A bigint primary key that the database counts up."""
-    return Field(default=None, primary_key=True, sa_type=BigInteger, sa_column_args=(Identity(),))
+def identity_key(sa_type: Any = BigInteger) -> Any:
+    """A primary key that the database counts up, bigint unless said."""
+    return Field(default=None, primary_key=True, sa_type=sa_type, sa_column_args=(Identity(),))
+
+
+def project_key() -> Any:
+    """The project as the first part of a primary key."""
+    return Field(
+        default=1,
+        primary_key=True,
+        sa_column_kwargs={"server_default": text("1"), "autoincrement": False},
+    )
+
+
+def octets() -> Any:
+    """A NOT NULL bytea column: a hash, a MAC, a bitmap or something encrypted."""
+    return Field(sa_type=LargeBinary, nullable=False)
 
 
 def xid_field() -> Any:
-    """The transaction that wrote the row."""
+    """The transaction that wrote the row version; see `Xid8`."""
     return Field(
         default=None,
         sa_type=Xid8,

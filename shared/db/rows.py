@@ -3,17 +3,21 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Index, SmallInteger, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, SmallInteger, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
+from shared.contracts.values import RunStatus
 from shared.db.columns import (
+    MOMENT,
     ROW_SEQ,
     Json,
+    JsonList,
     defaulted,
     flag,
     json_field,
     moment_field,
     now_field,
+    one_of,
     project,
     text_array,
     uuid_key,
@@ -75,9 +79,9 @@ class FeedbackColumns(PostColumns):
     feedback_type: str | None = None
     correction: Json | None = json_field()
     corrected_response: str | None = None
-    annotations: Json | None = json_field()
+    annotations: JsonList | None = json_field()
     aspects: Json | None = json_field()
-    implicit: Json | None = json_field()
+    implicit: JsonList | None = json_field()
     model_version: str | None = None
     pending: bool = flag()
 
@@ -89,11 +93,19 @@ class PreferenceColumns(PostColumns):
     response_b: str = Field(nullable=False)
     preferred: str | None = None
     outcome: str = Field(nullable=False)
-    candidates: Json | None = json_field()
-    ranking: Json | None = json_field()
+    candidates: JsonList | None = json_field()
+    ranking: JsonList | None = json_field()
     strength: float | None = None
-    presented_order: Json | None = json_field()
-    reasons: Json | None = json_field()
+    presented_order: JsonList | None = json_field()
+    reasons: JsonList | None = json_field()
+
+
+class Superseded(SQLModel):
+    """What a version carries beside its columns once `superseded_by` took its place."""
+
+    seq: int = Field(primary_key=True, sa_type=BigInteger)
+    superseded_at: datetime = Field(primary_key=True, sa_type=MOMENT)
+    superseded_by: uuid.UUID
 
 
 class WorkColumns(SQLModel):
@@ -116,15 +128,36 @@ class WorkColumns(SQLModel):
     params: Json = json_field("{}")
     progress: Json = json_field("{}")
     error: str | None = None
+    schedule: str | None = None
+    due_at: datetime | None = moment_field()
     created_by: str | None = None
     created_at: datetime = now_field()
     started_at: datetime | None = moment_field()
     finished_at: datetime | None = moment_field()
 
 
-def queue_indexes(table: str) -> tuple[Index, Index]:
-    """How a claim finds its row, and how two pending copies of one piece of work are refused."""
+def post_indexes(table: str) -> tuple[Index | UniqueConstraint, ...]:
+    """What pages through a live table, counts its new samples and finds a person's rows."""
     return (
+        UniqueConstraint("seq"),
+        Index(None, "project_id", "created_at", "id"),
+        Index(
+            f"ix_{table}_samples", "project_id", "xid", postgresql_where=text("consent_training")
+        ),
+        Index(
+            f"ix_{table}_subjects",
+            "subjects",
+            postgresql_using="gin",
+            postgresql_where=text("subjects <> '{}'"),
+        ),
+    )
+
+
+def work_rules(table: str) -> tuple[CheckConstraint | Index | UniqueConstraint, ...]:
+    """How a claim finds its row, and how a second copy of pending or due work is refused."""
+    return (
+        one_of("status", RunStatus),
+        UniqueConstraint("project_id", "schedule", "due_at"),
         Index(
             f"ix_{table}_claim",
             "queue",

@@ -8,18 +8,18 @@ beside this file holds what is not a table: views, the history trigger, monthly 
 import uuid
 from datetime import datetime
 
-from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    CheckConstraint,
-    Index,
-    LargeBinary,
-    UniqueConstraint,
-    text,
-)
+import sqlalchemy as sa
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from shared.contracts.values import FeedbackType, Outcome, RunStatus, Side, Thumb
+from shared.contracts.values import (
+    FeedbackType,
+    Outcome,
+    PersonKind,
+    RolloutStatus,
+    Side,
+    Thumb,
+)
 from shared.db.columns import (
     MOMENT,
     Json,
@@ -31,19 +31,28 @@ from shared.db.columns import (
     json_field,
     moment_field,
     now_field,
+    octets,
     one_of,
     project,
+    project_key,
     text_array,
     uuid_key,
     xid_field,
 )
-from shared.db.rows import FeedbackColumns, PreferenceColumns, WorkColumns, queue_indexes
+from shared.db.rows import (
+    FeedbackColumns,
+    PreferenceColumns,
+    Superseded,
+    WorkColumns,
+    post_indexes,
+    work_rules,
+)
 
 
 class Project(SQLModel, table=True):
     __tablename__ = "rlhf_projects"
 
-    id: int = Field(primary_key=True)
+    id: int = identity_key(sa.Integer)
     name: str = Field(unique=True)
     created_at: datetime = now_field()
 
@@ -55,15 +64,13 @@ class Feedback(FeedbackColumns, table=True):
     __table_args__ = (
         UniqueConstraint("project_id", "target", "step", "clinician_id"),
         UniqueConstraint("project_id", "feedback_id"),
-        UniqueConstraint("seq"),
         in_range("rating", 1, 5),
         in_range("human_rating", 0, 1),
         one_of("thumbs", Thumb),
         one_of("feedback_type", FeedbackType),
         Index(None, "project_id", "interaction_id"),
         Index(None, "project_id", "agent_name", "timestamp"),
-        Index(None, "project_id", "created_at", "id"),
-        Index("ix_rlhf_feedback_subjects", "subjects", postgresql_using="gin"),
+        *post_indexes("rlhf_feedback"),
         Index(
             "ix_rlhf_feedback_pending",
             "project_id",
@@ -76,7 +83,7 @@ class Feedback(FeedbackColumns, table=True):
     id: uuid.UUID = uuid_key()
 
 
-class FeedbackHistory(FeedbackColumns, table=True):
+class FeedbackHistory(Superseded, FeedbackColumns, table=True):
     """Superseded versions; partitioned by month of `superseded_at`."""
 
     __tablename__ = "rlhf_feedback_history"
@@ -86,10 +93,6 @@ class FeedbackHistory(FeedbackColumns, table=True):
         {"postgresql_partition_by": "RANGE (superseded_at)"},
     )
 
-    seq: int = Field(primary_key=True, sa_type=BigInteger)
-    superseded_at: datetime = Field(primary_key=True, sa_type=MOMENT)
-    superseded_by: uuid.UUID
-
 
 class Preference(PreferenceColumns, table=True):
     """The live comparison of each (pair, rater)."""
@@ -98,7 +101,6 @@ class Preference(PreferenceColumns, table=True):
     __table_args__ = (
         UniqueConstraint("project_id", "target", "clinician_id"),
         UniqueConstraint("project_id", "preference_id"),
-        UniqueConstraint("seq"),
         CheckConstraint("preferred IN ('a', 'b')", name="preferred_known"),
         CheckConstraint(
             "preferred IS NOT DISTINCT FROM CASE WHEN outcome IN ('a', 'b') THEN outcome END",
@@ -106,14 +108,13 @@ class Preference(PreferenceColumns, table=True):
         ),
         one_of("outcome", Outcome),
         in_range("strength", 0, 3),
-        Index(None, "project_id", "created_at", "id"),
-        Index("ix_rlhf_preferences_subjects", "subjects", postgresql_using="gin"),
+        *post_indexes("rlhf_preferences"),
     )
 
     id: uuid.UUID = uuid_key()
 
 
-class PreferenceHistory(PreferenceColumns, table=True):
+class PreferenceHistory(Superseded, PreferenceColumns, table=True):
     """Superseded comparisons; partitioned by month of `superseded_at`."""
 
     __tablename__ = "rlhf_preferences_history"
@@ -122,10 +123,6 @@ class PreferenceHistory(PreferenceColumns, table=True):
         Index(None, "project_id", "preference_id"),
         {"postgresql_partition_by": "RANGE (superseded_at)"},
     )
-
-    seq: int = Field(primary_key=True, sa_type=BigInteger)
-    superseded_at: datetime = Field(primary_key=True, sa_type=MOMENT)
-    superseded_by: uuid.UUID
 
 
 class Receipt(SQLModel, table=True):
@@ -136,7 +133,7 @@ class Receipt(SQLModel, table=True):
 
     project_id: int = Field(primary_key=True)
     key: str = Field(primary_key=True)
-    body_mac: bytes = Field(sa_type=LargeBinary)
+    body_mac: bytes = octets()
     row_id: uuid.UUID
     reply: Json = json_field("{}")
     created_at: datetime = now_field()
@@ -148,7 +145,13 @@ class InteractionRecord(SQLModel, table=True):
     __tablename__ = "rlhf_interaction_records"
     __table_args__ = (
         UniqueConstraint("project_id", "interaction_id"),
-        Index(None, "project_id", "session_id", "agent_name", "timestamp"),
+        Index(
+            "ix_rlhf_interaction_records_session",
+            "project_id",
+            "session_id",
+            "agent_name",
+            "timestamp",
+        ),
         Index(None, "project_id", "created_at", "id"),
         Index("ix_rlhf_interaction_records_subjects", "subjects", postgresql_using="gin"),
     )
@@ -176,7 +179,7 @@ class ReasoningStep(SQLModel, table=True):
     __tablename__ = "reasoning_steps"
     __table_args__ = (UniqueConstraint("project_id", "chat_id", "step_order"),)
 
-    project_id: int = Field(default=1, primary_key=True)
+    project_id: int = project_key()
     id: str = Field(primary_key=True)
     chat_id: str
     step_order: int
@@ -189,7 +192,7 @@ class Rater(SQLModel, table=True):
 
     __tablename__ = "rlhf_raters"
 
-    project_id: int = Field(default=1, primary_key=True)
+    project_id: int = project_key()
     rater: str = Field(primary_key=True)
     role: str | None = None
     weight: float = 1.0
@@ -202,7 +205,7 @@ class Consent(SQLModel, table=True):
 
     __tablename__ = "rlhf_consents"
     __table_args__ = (
-        CheckConstraint("kind IN ('rater', 'subject')", name="kind_known"),
+        one_of("kind", PersonKind),
         Index(None, "project_id", "kind", "person", "purpose", "created_at"),
     )
 
@@ -220,9 +223,9 @@ class SubjectKey(SQLModel, table=True):
 
     __tablename__ = "rlhf_subject_keys"
 
-    project_id: int = Field(default=1, primary_key=True)
+    project_id: int = project_key()
     person: str = Field(primary_key=True)
-    wrapped_key: bytes | None = Field(default=None, sa_type=LargeBinary)
+    wrapped_key: bytes | None = Field(default=None, sa_type=sa.LargeBinary)
     master_key_id: str
     created_at: datetime = now_field()
     destroyed_at: datetime | None = moment_field()
@@ -230,13 +233,13 @@ class SubjectKey(SQLModel, table=True):
 
 class Erasure(SQLModel, table=True):
     __tablename__ = "rlhf_erasures"
-    __table_args__ = (CheckConstraint("kind IN ('rater', 'subject')", name="kind_known"),)
+    __table_args__ = (one_of("kind", PersonKind),)
 
     id: uuid.UUID = uuid_key()
     project_id: int = project()
     kind: str
     person: str
-    seqs: list[int] = Field(sa_type=ARRAY(BigInteger), nullable=False)
+    seqs: list[int] = Field(sa_type=sa.ARRAY(sa.BigInteger), nullable=False)
     receipt: Json = json_field("{}")
     requested_by: str | None = None
     created_at: datetime = now_field()
@@ -260,7 +263,7 @@ class Dataset(SQLModel, table=True):
     __tablename__ = "rlhf_datasets"
     __table_args__ = (Index(None, "project_id", "created_at"),)
 
-    id: int = identity_key()
+    id: int = identity_key(sa.Integer)
     project_id: int = project()
     name: str
     sha256: str
@@ -281,7 +284,7 @@ class DatasetRows(SQLModel, table=True):
 
     chunk: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     dataset_id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
-    bits: bytes = Field(sa_type=LargeBinary)
+    bits: bytes = octets()
 
 
 class PromptGroup(SQLModel, table=True):
@@ -290,8 +293,8 @@ class PromptGroup(SQLModel, table=True):
     __tablename__ = "rlhf_prompt_groups"
     __table_args__ = (one_of("side", Side),)
 
-    project_id: int = Field(default=1, primary_key=True)
-    group_hash: bytes = Field(primary_key=True, sa_type=LargeBinary)
+    project_id: int = project_key()
+    group_hash: bytes = Field(primary_key=True, sa_type=sa.LargeBinary)
     side: str
     first_seen: datetime = now_field()
 
@@ -300,11 +303,7 @@ class TrainingRun(WorkColumns, table=True):
     """Every training run of every kind, and its place in the queue."""
 
     __tablename__ = "rlhf_reward_model_training"
-    __table_args__ = (
-        one_of("status", RunStatus),
-        UniqueConstraint("schedule", "due_at"),
-        *queue_indexes("rlhf_reward_model_training"),
-    )
+    __table_args__ = work_rules("rlhf_reward_model_training")
 
     dataset_id: int | None = None
     model_version_id: uuid.UUID | None = None
@@ -313,21 +312,19 @@ class TrainingRun(WorkColumns, table=True):
     duration_s: float | None = None
     artifact_uri: str | None = None
     log_uri: str | None = None
-    schedule: str | None = None
-    due_at: datetime | None = moment_field()
 
 
 class Job(WorkColumns, table=True):
     """Small work: webhooks, erasures, reports."""
 
     __tablename__ = "rlhf_jobs"
-    __table_args__ = (one_of("status", RunStatus), *queue_indexes("rlhf_jobs"))
+    __table_args__ = work_rules("rlhf_jobs")
 
 
 class Schedule(SQLModel, table=True):
     __tablename__ = "rlhf_schedules"
 
-    project_id: int = Field(default=1, primary_key=True)
+    project_id: int = project_key()
     name: str = Field(primary_key=True)
     cron: str | None = None
     threshold: Json | None = json_field()
@@ -363,10 +360,10 @@ class ModelAlias(SQLModel, table=True):
 
     __tablename__ = "rlhf_model_aliases"
 
-    project_id: int = Field(default=1, primary_key=True)
+    project_id: int = project_key()
     name: str = Field(primary_key=True)
     alias: str = Field(primary_key=True)
-    version_id: uuid.UUID
+    version_id: uuid.UUID = Field(foreign_key="rlhf_model_versions.id")
     updated_at: datetime = now_field()
 
 
@@ -380,8 +377,8 @@ class AliasChange(SQLModel, table=True):
     project_id: int = project()
     name: str
     alias: str
-    from_version_id: uuid.UUID | None = None
-    to_version_id: uuid.UUID | None = None
+    from_version_id: uuid.UUID | None = Field(None, foreign_key="rlhf_model_versions.id")
+    to_version_id: uuid.UUID | None = Field(None, foreign_key="rlhf_model_versions.id")
     action: str
     reason: str | None = None
     verdict: Json | None = json_field()
@@ -393,19 +390,34 @@ class Rollout(SQLModel, table=True):
     """Traffic shared between two versions: a canary or an A/B test."""
 
     __tablename__ = "rlhf_rollouts"
-    __table_args__ = (in_range("share", 0, 1),)
+    __table_args__ = (in_range("share", 0, 1), one_of("status", RolloutStatus))
 
     id: uuid.UUID = uuid_key()
     project_id: int = project()
     name: str
-    baseline_id: uuid.UUID
-    candidate_id: uuid.UUID
+    baseline_id: uuid.UUID = Field(foreign_key="rlhf_model_versions.id")
+    candidate_id: uuid.UUID = Field(foreign_key="rlhf_model_versions.id")
     share: float
-    status: str = "running"
+    status: str = defaulted("running")
     plan: Json = json_field("{}")
     result: Json = json_field("{}")
     created_at: datetime = now_field()
     finished_at: datetime | None = moment_field()
+
+
+class Decision(SQLModel, table=True):
+    """Which version answered a re-ranking or an assignment; feedback names its id."""
+
+    __tablename__ = "rlhf_decisions"
+
+    project_id: int = project_key()
+    decision_id: str = Field(primary_key=True)
+    kind: str
+    version_id: uuid.UUID | None = None
+    rollout_id: uuid.UUID | None = None
+    arm: str | None = None
+    unit: str | None = None
+    created_at: datetime = now_field()
 
 
 class ApiKey(SQLModel, table=True):
@@ -414,7 +426,7 @@ class ApiKey(SQLModel, table=True):
     public_id: str = Field(primary_key=True)
     project_id: int = project()
     name: str
-    secret_sha256: bytes = Field(sa_type=LargeBinary)
+    secret_sha256: bytes = octets()
     scopes: list[str] = text_array()
     created_at: datetime = now_field()
     expires_at: datetime | None = moment_field()
@@ -445,7 +457,7 @@ class Webhook(SQLModel, table=True):
     project_id: int = project()
     url: str
     events: list[str] = text_array()
-    wrapped_secret: bytes = Field(sa_type=LargeBinary)
+    wrapped_secret: bytes = octets()
     enabled: bool = flag(default=True)
     created_at: datetime = now_field()
 

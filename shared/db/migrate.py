@@ -1,0 +1,131 @@
+"""Bring a database to this code's schema, and refuse one that is not there.
+
+The migrations (`alembic/`) hold tables and data. Views, functions and triggers are code: when
+anything changes they are dropped first and installed last, so that no view stands in the way of
+a column, and the history trigger always copies the columns that exist.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, NullPool
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from shared.db import views
+from shared.db.engine import async_url
+from shared.errors import SchemaOutdated
+
+T = TypeVar("T")
+
+_LOCK_KEY = 0x68656564  # "heed": one migration at a time, whoever starts it
+_LOCK_TIMEOUT = "5s"
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the database to a revision, in one transaction; any number may call at once.
+
+    Raises:
+        SchemaOutdated: the database is at a revision this code does not know.
+    """
+    asyncio.run(_run(url, lambda connection: _upgrade(connection, revision)))
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Take the database back to a revision; `base` drops every table of Heed.
+
+    Views and triggers are gone afterwards; `heed migrate` of the code of that revision, or of
+    this one, brings its own.
+    """
+    asyncio.run(_run(url, lambda connection: _downgrade(connection, revision)))
+
+
+def current(url: str) -> str | None:
+    """The database's revision; None before the first migration."""
+    return asyncio.run(_run(url, _revision))
+
+
+def head() -> str:
+    """The revision this code needs."""
+    newest = ScriptDirectory.from_config(config()).get_current_head()
+    if newest is None:
+        raise SchemaOutdated("The migrations are missing from this installation: reinstall Heed.")
+    return newest
+
+
+async def require_current(engine: AsyncEngine) -> None:
+    """Refuse to work on a database that is not at this code's revision.
+
+    Raises:
+        SchemaOutdated: it needs `heed migrate`, or was migrated by a newer Heed.
+    """
+    async with engine.connect() as connection:
+        found = await connection.run_sync(_revision)
+    _refuse_unknown(found)
+    if found != head():
+        raise SchemaOutdated(
+            f"The database is at revision {found or 'none'}, this Heed needs {head()}: "
+            "run `heed migrate`."
+        )
+
+
+def config(connection: Connection | None = None) -> Config:
+    """Alembic's settings: the migrations beside this file in a wheel, else those of the checkout."""
+    packaged = Path(__file__).parent / "migrations"
+    folder = packaged if packaged.is_dir() else Path(__file__).parents[2] / "alembic"
+    settings = Config()
+    settings.set_main_option("script_location", str(folder).replace("%", "%%"))
+    settings.attributes["connection"] = connection
+    return settings
+
+
+async def _run(url: str, work: Callable[[Connection], T]) -> T:
+    engine = create_async_engine(async_url(url), poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(work)
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection, revision: str) -> None:
+    _wait_for_turn(connection)
+    wanted = head() if revision in ("head", "heads") else revision
+    if _revision(connection) != wanted or not views.are_installed(connection):
+        _refuse_unknown(_revision(connection))
+        views.remove(connection)
+        command.upgrade(config(connection), revision)
+        if wanted == head():
+            views.install(connection)
+    if wanted == head():
+        views.ensure_partitions(connection)
+
+
+def _downgrade(connection: Connection, revision: str) -> None:
+    _wait_for_turn(connection)
+    views.remove(connection)
+    command.downgrade(config(connection), revision)
+
+
+def _wait_for_turn(connection: Connection) -> None:
+    """Queue up behind another migration, then never behind a long transaction of somebody else."""
+    connection.exec_driver_sql("SELECT pg_advisory_xact_lock($1)", (_LOCK_KEY,))
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _refuse_unknown(found: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
+    if found is not None and found not in known:
+        raise SchemaOutdated(
+            f"The database is at revision {found}, which this Heed does not know: "
+            "install the version of Heed that migrated it, or a newer one."
+        )

@@ -1,0 +1,168 @@
+"""What the database holds beside tables: views, the history trigger, monthly partitions.
+
+These are code, not data: `migrate.upgrade` installs them anew after every change. Column lists
+come from the tables, so a column added there is in the history trigger too.
+"""
+
+import hashlib
+
+from sqlalchemy import Connection
+
+from shared.db.rows import RowVersion
+from shared.db.tables import Feedback, FeedbackHistory, Preference, PreferenceHistory
+
+MONTHS_AHEAD = 3
+
+_INTERACTIONS = """
+CREATE VIEW rlhf_interactions AS
+SELECT record.*, stars.rating, remark.feedback_comment
+FROM rlhf_interaction_records AS record
+LEFT JOIN LATERAL (
+    SELECT rating FROM rlhf_feedback
+    WHERE project_id = record.project_id AND interaction_id = record.interaction_id
+      AND step = '' AND rating IS NOT NULL
+    ORDER BY "timestamp" DESC, id DESC LIMIT 1
+) AS stars ON true
+LEFT JOIN LATERAL (
+    SELECT comments AS feedback_comment FROM rlhf_feedback
+    WHERE project_id = record.project_id AND interaction_id = record.interaction_id
+      AND step = '' AND comments IS NOT NULL
+    ORDER BY "timestamp" DESC, id DESC LIMIT 1
+) AS remark ON true
+"""
+_CHAT_FEEDBACK = """
+CREATE VIEW chat_feedback AS
+SELECT id, project_id, feedback_id, interaction_id AS chat_id, step_id, step_order,
+       rating AS feedback_score, thumbs, comments AS comment, clinician_id AS user_id,
+       "timestamp", created_at
+FROM rlhf_feedback WHERE interaction_id IS NOT NULL
+"""
+_ENSURE_PARTITIONS = """
+CREATE FUNCTION heed_ensure_partitions(months_ahead int) RETURNS int
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $body$
+DECLARE
+    parent text;
+    moment text;
+    part text;
+    starts timestamptz;
+    ends timestamptz;
+    is_early boolean;
+    made int := 0;
+BEGIN
+    FOR parent, moment, starts, ends IN
+        SELECT kind.parent, kind.moment, month AT TIME ZONE 'UTC',
+               (month + interval '1 month') AT TIME ZONE 'UTC'
+        FROM (VALUES ('rlhf_audit_log', 'created_at'),
+                     ('rlhf_feedback_history', 'superseded_at'),
+                     ('rlhf_preferences_history', 'superseded_at')) AS kind (parent, moment),
+             generate_series(date_trunc('month', now() AT TIME ZONE 'UTC'),
+                             now() AT TIME ZONE 'UTC' + make_interval(months => months_ahead),
+                             interval '1 month') AS month
+    LOOP
+        part := parent || to_char(starts AT TIME ZONE 'UTC', '_YYYY_MM');
+        CONTINUE WHEN to_regclass(part) IS NOT NULL;
+        -- One maker at a time; neither lock stops writers, who never reach the default partition
+        -- while their month has its own.
+        EXECUTE format('LOCK TABLE %I IN SHARE UPDATE EXCLUSIVE MODE', parent);
+        CONTINUE WHEN to_regclass(part) IS NOT NULL;
+        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', parent || '_default');
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, parent);
+        EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE %I >= %L AND %I < %L)',
+                       parent || '_default', moment, starts, moment, ends) INTO is_early;
+        IF is_early THEN  -- rows came before their month did; an append-only log has no DELETE
+            EXECUTE format('INSERT INTO %I SELECT * FROM %I WHERE %I >= %L AND %I < %L',
+                           part, parent || '_default', moment, starts, moment, ends);
+            EXECUTE format('CREATE TEMP TABLE heed_kept ON COMMIT DROP AS SELECT * FROM %I '
+                           'WHERE %I < %L OR %I >= %L',
+                           parent || '_default', moment, starts, moment, ends);
+            EXECUTE format('TRUNCATE %I', parent || '_default');
+            EXECUTE format('INSERT INTO %I SELECT * FROM heed_kept', parent || '_default');
+            DROP TABLE heed_kept;
+        END IF;
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                       parent, part, starts, ends);
+        made := made + 1;
+    END LOOP;
+    RETURN made;
+END
+$body$
+"""
+_REFUSE_CHANGE = """
+CREATE FUNCTION heed_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $body$
+BEGIN
+    RAISE EXCEPTION 'The audit log is append-only: % is refused.', TG_OP
+        USING ERRCODE = 'insufficient_privilege',
+              HINT = 'Retention drops whole monthly partitions.';
+END
+$body$
+"""
+_AUDIT_ROWS = """
+CREATE TRIGGER heed_append_only BEFORE UPDATE OR DELETE ON rlhf_audit_log
+FOR EACH ROW EXECUTE FUNCTION heed_refuse_change()
+"""
+_AUDIT_TABLE = """
+CREATE TRIGGER heed_append_only_table BEFORE TRUNCATE ON rlhf_audit_log
+FOR EACH STATEMENT EXECUTE FUNCTION heed_refuse_change()
+"""
+
+
+def _keep_history(live: type[RowVersion], history: type[RowVersion], function: str) -> list[str]:
+    """The function and trigger that copy a superseded version, column by column."""
+    columns = ", ".join(f'"{column.name}"' for column in live.__table__.columns)  # type: ignore[attr-defined]
+    old = ", ".join(f'OLD."{column.name}"' for column in live.__table__.columns)  # type: ignore[attr-defined]
+    return [
+        f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $body$ BEGIN "
+        f"INSERT INTO {history.__tablename__} ({columns}, superseded_by, superseded_at) "
+        f"VALUES ({old}, NEW.id, now()); RETURN NULL; END $body$",
+        f"CREATE TRIGGER heed_keep_history AFTER UPDATE ON {live.__tablename__} FOR EACH ROW "
+        f"WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION {function}()",
+    ]
+
+
+_PROGRAMS = [
+    *_keep_history(Feedback, FeedbackHistory, "heed_keep_feedback"),
+    *_keep_history(Preference, PreferenceHistory, "heed_keep_preference"),
+    _REFUSE_CHANGE,
+    _AUDIT_ROWS,
+    _AUDIT_TABLE,
+    _ENSURE_PARTITIONS,
+    _CHAT_FEEDBACK,
+    _INTERACTIONS,
+]
+_FINGERPRINT = hashlib.sha256("\n".join(_PROGRAMS).encode()).hexdigest()
+_VIEWS = ("rlhf_interactions", "chat_feedback")
+_FUNCTIONS = (
+    "heed_keep_feedback()",
+    "heed_keep_preference()",
+    "heed_refuse_change()",
+    "heed_ensure_partitions(int)",
+)
+
+
+def are_installed(connection: Connection) -> bool:
+    """Whether the database has exactly these views, functions and triggers."""
+    found = connection.exec_driver_sql(
+        "SELECT obj_description(to_regclass('rlhf_interactions'), 'pg_class')"
+    )
+    return bool(found.scalar_one_or_none() == _FINGERPRINT)
+
+
+def remove(connection: Connection) -> None:
+    """Drop the views, and the functions with their triggers; tables and rows stay."""
+    for view in _VIEWS:
+        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {view}")
+    for function in _FUNCTIONS:
+        connection.exec_driver_sql(f"DROP FUNCTION IF EXISTS {function} CASCADE")
+
+
+def install(connection: Connection) -> None:
+    """Create them, and remember which they are, in the caller's transaction."""
+    for statement in _PROGRAMS:
+        connection.exec_driver_sql(statement)
+    connection.exec_driver_sql(f"COMMENT ON VIEW rlhf_interactions IS '{_FINGERPRINT}'")
+
+
+def ensure_partitions(connection: Connection, months_ahead: int = MONTHS_AHEAD) -> int:
+    """How many monthly partitions were made; the current month counts as none ahead."""
+    made = connection.exec_driver_sql("SELECT heed_ensure_partitions($1)", (months_ahead,))
+    return int(made.scalar_one())
