@@ -3,16 +3,22 @@
 import asyncio
 import os
 import secrets
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+import shared
 from shared.db import embedded
 from shared.db.engine import create_engine, create_sessions
+
+REPOSITORY = Path(shared.__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -24,10 +30,24 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     major = int(os.environ.get("HEED_TEST_POSTGRES_MAJOR", "18"))  # noqa: TID251
     data_dir = tmp_path_factory.mktemp("postgres")
-    try:
+    with _stopped_whatever_happens(data_dir):
         yield embedded.start(data_dir, major=major).url()
-    finally:
-        embedded.stop(data_dir, mode="immediate")
+
+
+@contextmanager
+def _stopped_whatever_happens(data_dir: Path) -> Iterator[None]:
+    """A watcher stops the server when our end of its pipe closes, be it because we were killed."""
+    watch = (
+        "import sys, pathlib; from shared.db import embedded; sys.stdin.read(); "
+        "embedded.stop(pathlib.Path(sys.argv[1]), mode='immediate')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", watch, str(data_dir)],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    ):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -182,7 +182,7 @@ def _launch(
     folder.disown_stale_pid()
     socket_dir = folder.make_socket_dir(user)
     while not _started(folder, programs, socket_dir, deadline):
-        why = folder.last_log_line()
+        why = folder.last_failure()
         if time.monotonic() > deadline or not any(sign in why for sign in _ORPHANS_REMAIN):
             raise _failure(folder, "did not start")
         time.sleep(POLL_S)
@@ -287,7 +287,7 @@ def _end(
         _send(running.pid, step, folder)
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            if folder.postmaster() is None:
+            if not folder.is_server(running.pid):
                 return
             time.sleep(POLL_S)
         step = _HARDER.get(step)
@@ -307,5 +307,5 @@ def _send(pid: int, step: signal.Signals, folder: PostgresFolder) -> None:
 
 def _failure(folder: PostgresFolder, what: str) -> DatabaseUnavailable:
     return DatabaseUnavailable(
-        f"Postgres {what}. Its log {folder.log} ends with: {folder.last_log_line()}"
+        f"Postgres {what}. Its log {folder.log} ends with: {folder.last_failure()}"
     )

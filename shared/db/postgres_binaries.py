@@ -15,7 +15,6 @@ from shared.db.postgres_user import ServerUser
 from shared.errors import ConfigError, DatabaseUnavailable
 
 _FOLDERS = {16: "pginstall", 18: "pginstall18"}
-_SERVER_PROGRAMS = ("initdb", "pg_ctl", "postgres")
 Stream = IO[bytes] | int | None
 
 
@@ -133,35 +132,50 @@ class ServerPrograms:
 
     def _executable_bin(self, copy_into: Path) -> Path:
         installed = install_dir(self.major)
-        if self._user_can_execute(installed):
+        if self._can_run_from(installed):
             return installed / "bin"
         copied = copy_into / f"postgres-{version(self.major)}"
         if not copied.is_dir():
             _copy_readable(installed, copied)
-        if not self._user_can_execute(copied):
+        within = copied / installed.relative_to(installed.parents[1])
+        if not self._can_run_from(within):
             raise ConfigError(
-                f"User {self.user.name} can execute Postgres neither in {installed} nor in "
-                f"{copied}: set HEED_DATA_DIR to a folder that allows programs to run, or set "
+                f"User {self.user.name} can run Postgres neither in {installed} nor in {within}: "
+                "set HEED_DATA_DIR to a folder that allows programs to run, or set "
                 "HEED_DATABASE_URL to a Postgres server."
             )
-        return copied / "bin"
+        return within / "bin"
 
-    def _user_can_execute(self, folder: Path) -> bool:
-        return self.user.may("r", folder / "share") and all(
-            self.user.may("x", folder / "bin" / name) for name in _SERVER_PROGRAMS
-        )
+    def _can_run_from(self, folder: Path) -> bool:
+        """Whether the account can load initdb and its libraries, and read the shared files."""
+        try:
+            done = subprocess.run(
+                [folder / "bin" / "initdb", "--version"],
+                cwd="/",
+                env=_plain_env(),
+                capture_output=True,
+                check=False,
+                **self.user.identity(),
+            )
+        except OSError:
+            return False
+        return done.returncode == 0 and self.user.may("r", folder / "share")
 
 
-def _copy_readable(source: Path, target: Path) -> None:
-    """Copy a Postgres so that everybody can read and run it; a killed copy leaves no half one."""
+def _copy_readable(installed: Path, target: Path) -> None:
+    """Copy a Postgres and its libraries for everybody to run; a killed copy leaves no half one.
+
+    The wheel keeps libraries beside its package, or on macOS inside it, and programs look for
+    them there: so the copy keeps the places relative to each other.
+    """
+    package = installed.parent
     unfinished = target.with_name(f"{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(source, unfinished, symlinks=True)
+    for part in (installed, package / ".dylibs", package.with_name(f"{package.name}.libs")):
+        if part.is_dir():
+            shutil.copytree(part, unfinished / part.relative_to(package.parent), symlinks=True)
     for path in (unfinished, *unfinished.rglob("*")):
         if not path.is_symlink():
-            path.chmod(path.stat().st_mode | (0o555 if _is_runnable(path) else 0o444))
+            is_runnable = path.is_dir() or path.parent.name == "bin"
+            path.chmod(path.stat().st_mode | (0o555 if is_runnable else 0o444))
     unfinished.rename(target)
-
-
-def _is_runnable(path: Path) -> bool:
-    return path.is_dir() or path.parent.name == "bin"

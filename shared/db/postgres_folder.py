@@ -19,6 +19,8 @@ POLL_S = 0.05
 _LOG_BYTES_KEPT = 10_000_000
 _IMPOSSIBLE_PID = 2**31 - 1
 
+_TELLING = ("FATAL:", "PANIC:", "error:")
+
 _SETTINGS = """\
 # Written by Heed at every start. Use ALTER SYSTEM for settings of your own: it wins.
 listen_addresses = '{listen}'
@@ -161,6 +163,10 @@ class PostgresFolder:
         listens = len(lines) > 5 and bool(lines[5].strip())
         return Postmaster(pid, port, socket_dir, listens) if socket_dir else None
 
+    def is_server(self, pid: int) -> bool:
+        """Whether a process is the live server of this folder; a finished one is not."""
+        return self._socket_dir_of(pid) is not None
+
     def _socket_dir_of(self, pid: int) -> Path | None:
         """Our socket dir from the command line of a process, None when it is not our server."""
         arguments = _command_line(pid)
@@ -236,12 +242,13 @@ class PostgresFolder:
         with self.log.open("ab") as log:
             yield log
 
-    def last_log_line(self) -> str:
-        """The newest line of the log, at most 300 characters."""
+    def last_failure(self, since: int = 0) -> str:
+        """The newest line of the log that tells a reason, at most 300 characters."""
         with self.log.open("rb") as log:
-            log.seek(max(0, self.log.stat().st_size - 4000))
-            tail = log.read().decode(errors="replace").strip()
-        return tail.rpartition("\n")[2][:300]
+            log.seek(max(since, self.log.stat().st_size - 4000))
+            lines = log.read().decode(errors="replace").strip().splitlines()
+        telling = [line for line in lines if any(sign in line for sign in _TELLING)]
+        return (telling or lines or [""])[-1][:300]
 
     def _unwritable(self, error: OSError) -> ConfigError:
         return ConfigError(
