@@ -1,0 +1,201 @@
+"""The embedding reward model: a frozen encoder and a linear head, trained in seconds.
+
+Two modes. `original` is the recipe the first users described: one embedding of
+`prompt + " </s> " + response`, a balanced logistic regression on rating >= 4. `default` embeds
+prompt and response separately and learns from comparisons and ratings in one likelihood.
+"""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.trainer.backbones import ResolvedBackbone, resolve_backbone
+from services.trainer.embedding_head import FittedReward, fit_default, fit_original
+from services.trainer.evidence import collect_items
+from services.trainer.examples import MINIMUM_RATED, RatedResponse, RewardDataset, require_judged
+from services.trainer.reward_artifact import copy_backbone, store_reward
+from services.trainer.trained import Progress, TrainedReward, evaluate
+from shared.contracts.manifest import Backbone, Feature, Golden, RewardManifest, Truncation
+from shared.ml.encoder import Encoder, open_encoder
+from shared.ml.head import HEAD_FILE, Embedded
+from shared.ml.scorer import EmbeddingScorer, Pair, PairReader
+
+JOINT = " </s> "
+
+_FP32_TOLERANCE = 1e-4
+_CHUNK = 256
+
+
+class EmbeddingParams(BaseModel):
+    """What `heed train embedding` can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Literal["default", "original"] = Field(
+        "default", description="`original` is the joint-embedding logistic regression."
+    )
+    base_model: str = Field("all-MiniLM-L6-v2", description="Encoder: a name, hub id or folder.")
+    min_rated: int = Field(MINIMUM_RATED, ge=2, description="Fewest judgements to train on.")
+    good_rating: float = Field(4.0, ge=1, le=5, description="A response is good from here on.")
+    test_share: float = Field(0.12, gt=0, lt=1, description="Row split of the original mode.")
+    prompt_tokens: int = Field(256, ge=8, description="Window of the prompt, cut from the left.")
+    response_tokens: int = Field(256, ge=8, description="Window of the response.")
+    product: bool = Field(True, description="Use the prompt × response feature.")
+    length: bool = Field(False, description="Use the response's log length.")
+    lexical: bool = Field(True, description="Add a model of the response's words.")
+    seed: int = Field(42, description="Of splits and folds.")
+    threads: int = Field(1, ge=1, description="Threads of the encoder.")
+
+
+def train(
+    dataset: RewardDataset,
+    params: EmbeddingParams,
+    *,
+    output: Path,
+    secret: bytes,
+    progress: Progress,
+    code_version: str,
+) -> TrainedReward:
+    """Train on a dataset's train side, judge on its test side, and store the artifact.
+
+    Args:
+        dataset: comparisons and ratings, split by prompt group.
+        params: the recipe's parameters.
+        output: the artifact folder, which must not exist.
+        secret: the deployment's signing secret.
+        progress: called with the fraction done, the stage, and numbers to show.
+        code_version: stored in the manifest.
+
+    Raises:
+        NotEnoughData: there is too little feedback, or none that can be trained on.
+        ConfigError: the encoder is not to be had.
+        ArtifactError: the encoder is unsafe, or the folder cannot be written.
+    """
+    require_judged(dataset, params.min_rated)
+    progress(0.0, "encoder", {})
+    source = resolve_backbone(params.base_model)
+    encoder = open_encoder(source.folder, threads=params.threads)
+    fitted = train_embedding_reward(dataset, params, encoder, progress=progress)
+    draft = _draft(
+        dataset, params, source=source, encoder=encoder, fitted=fitted, code_version=code_version
+    )
+    progress(0.85, "evaluate", {})
+    scorer = EmbeddingScorer(draft, encoder, fitted.head)
+    evaluation = evaluate(scorer, dataset, good_rating=params.good_rating)
+    evaluation = replace(evaluation, metrics=fitted.report | evaluation.metrics)
+
+    def fill(stage: Path) -> None:
+        (stage / HEAD_FILE).write_bytes(fitted.head.to_bytes())
+        if not source.is_installed:
+            copy_backbone(source.folder, stage / "encoder")
+
+    progress(0.9, "store", {})
+    return store_reward(output, draft, evaluation, fill=fill, secret=secret)
+
+
+def train_embedding_reward(
+    dataset: RewardDataset, params: EmbeddingParams, encoder: Encoder, *, progress: Progress
+) -> FittedReward:
+    """The fitted head of either mode from the train side of a dataset; writes nothing.
+
+    Raises:
+        NotEnoughData: there is nothing to tell good from bad.
+    """
+    truncation = _truncation(params, encoder)
+    if params.mode == "original":
+        rated = rated_rows(dataset)
+        reader = PairReader(encoder, truncation, separator=JOINT)
+        pairs = [Pair(one.prompt, one.response) for one in rated]
+        return fit_original(
+            _embed(reader, pairs, progress), [one.rating for one in rated],
+            good_rating=params.good_rating, test_share=params.test_share, seed=params.seed,
+        )  # fmt: skip
+    items = collect_items(dataset.train_pairs, dataset.train_rated)
+    embedded = _embed(PairReader(encoder, truncation, separator=None), items.pairs, progress)
+    progress(0.7, "fit", {"items": len(items.pairs), "evidence": len(items.evidence)})
+    return fit_default(
+        embedded, items, _features(params), good_rating=params.good_rating, seed=params.seed
+    )
+
+
+def rated_rows(dataset: RewardDataset) -> list[RatedResponse]:
+    """What the original recipe learns from: ratings, or else comparisons as 5 and 1 stars."""
+    if dataset.train_rated:
+        return list(dataset.train_rated)
+    return [
+        RatedResponse(side.prompt, side.response, stars, pair.group, "".join(pair.row_ids))
+        for pair in dataset.train_pairs
+        for side, stars in zip(pair.sides, (5.0, 1.0), strict=True)
+    ]
+
+
+def _embed(reader: PairReader, pairs: list[Pair], progress: Progress) -> Embedded:
+    parts = []
+    for start in range(0, len(pairs), _CHUNK):
+        parts.append(reader.read(pairs[start : start + _CHUNK]).embedded)
+        progress(0.05 + 0.65 * start / len(pairs), "embed", {"done": start, "of": len(pairs)})
+    return Embedded(
+        prompt=np.concatenate([part.prompt for part in parts]),
+        response=np.concatenate([part.response for part in parts]),
+        response_tokens=np.concatenate([part.response_tokens for part in parts]),
+        responses=[pair.response for pair in pairs],
+    )
+
+
+def _features(params: EmbeddingParams) -> tuple[Feature, ...]:
+    wanted: dict[Feature, bool] = {
+        "response": True,
+        "product": params.product,
+        "length": params.length,
+        "lexical": params.lexical,
+    }
+    return tuple(feature for feature, is_used in wanted.items() if is_used)
+
+
+def _truncation(params: EmbeddingParams, encoder: Encoder) -> Truncation:
+    if params.mode == "original":
+        return Truncation(prompt_tokens=0, response_tokens=encoder.max_tokens)
+    return Truncation(
+        prompt_tokens=min(params.prompt_tokens, encoder.max_tokens),
+        response_tokens=min(params.response_tokens, encoder.max_tokens),
+    )
+
+
+def _draft(
+    dataset: RewardDataset,
+    params: EmbeddingParams,
+    *,
+    source: ResolvedBackbone,
+    encoder: Encoder,
+    fitted: FittedReward,
+    code_version: str,
+) -> RewardManifest:
+    is_joined = params.mode == "original"
+    return RewardManifest(
+        kind="embedding",
+        mode=params.mode,
+        template="joined" if is_joined else "separate",
+        separator=JOINT if is_joined else "",
+        features=fitted.head.features,
+        truncation=_truncation(params, encoder),
+        backbone=Backbone(
+            name=source.name,
+            revision=source.revision,
+            sha256=encoder.sha256,
+            path=None if source.is_installed else "encoder",
+            engine=encoder.engine,
+            dim=encoder.dim,
+        ),
+        calibration=fitted.calibration,
+        metrics={},
+        parameters=params.model_dump() | {"base_model": source.name},
+        dataset_snapshot=dataset.snapshot_hash,
+        code_version=code_version,
+        created_at=datetime.now(UTC),
+        golden=Golden(rows=120, tolerance=_FP32_TOLERANCE),
+        files={},
+    )

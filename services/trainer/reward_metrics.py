@@ -1,0 +1,106 @@
+"""What a reward model gets right on held-out rows, with intervals that respect prompt groups."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from services.trainer.examples import PreferencePair, RatedResponse
+from services.trainer.heads import Floats
+from shared.ml.scorer import Pair, Scorer
+
+MetricValue = float | int | str | None
+Metrics = dict[str, MetricValue]
+
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def hits(margins: Floats) -> Floats:
+    """1 where the chosen response got the higher reward, 0.5 at a tie, else 0."""
+    return np.where(margins == 0, 0.5, (margins > 0).astype(np.float64))
+
+
+def pair_margins(scorer: Scorer, pairs: Sequence[PreferencePair]) -> Floats:
+    """Raw reward of chosen minus rejected for each pair, shape (pairs,)."""
+    if not pairs:
+        return np.empty(0)
+    rewards = scorer.score([side for pair in pairs for side in pair.sides]).reward
+    return np.asarray(rewards[0::2] - rewards[1::2])
+
+
+def grouped_interval(
+    values: Floats, groups: Sequence[bytes | str | int], *, seed: int = 0
+) -> Interval:
+    """Mean of values with a 95 % percentile bootstrap over whole groups.
+
+    Source: Field & Welsh 2007, "Bootstrapping clustered data" (the cluster bootstrap).
+    """
+    _, member = np.unique(np.array(groups), return_inverse=True)
+    sums, counts = np.bincount(member, weights=values), np.bincount(member)
+    draws = np.random.default_rng(seed).integers(len(sums), size=(_RESAMPLES, len(sums)))
+    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def pair_metrics(
+    margins: Floats, pairs: Sequence[PreferencePair], *, length_margins: Floats
+) -> Metrics:
+    """Held-out pair accuracy with its interval, beside the baselines on the same pairs."""
+    if not pairs:
+        return {"test_pairs": 0, "pair_accuracy": None}
+    groups = [pair.group for pair in pairs]
+    found = grouped_interval(hits(margins), groups)
+    gain = grouped_interval(hits(margins) - hits(length_margins), groups)
+    longer = hits(np.array([len(pair.chosen) - len(pair.rejected) for pair in pairs], dtype=float))
+    return {
+        "test_pairs": len(pairs),
+        "test_groups": len(set(groups)),
+        "pair_accuracy": found.mean,
+        "pair_accuracy_low": found.low,
+        "pair_accuracy_high": found.high,
+        "length_accuracy": float(hits(length_margins).mean()),
+        "gain_over_length": gain.mean,
+        "gain_over_length_low": gain.low,
+        "gain_over_length_high": gain.high,
+        "longer_wins": float(longer.mean()),
+        "shorter_wins": float(1.0 - longer.mean()),
+        "log_loss": float(np.logaddexp(0.0, -margins).mean()),
+    }
+
+
+def rated_metrics(scorer: Scorer, rated: Sequence[RatedResponse], *, good_rating: float) -> Metrics:
+    """How rewards follow held-out ratings: AUC of "good", Pearson r, and MSE on the 0–1 scale."""
+    if len(rated) < 2:
+        return {"test_rated": len(rated)}
+    scores = scorer.score([Pair(one.prompt, one.response) for one in rated])
+    stars = np.array([one.rating for one in rated], dtype=float)
+    is_good = stars >= good_rating
+    return {
+        "test_rated": len(rated),
+        "rated_auc": auc(is_good, scores.reward),
+        "rated_accuracy": float(((scores.probability >= 0.5) == is_good).mean()),
+        "rated_correlation": _correlation(scores.probability, stars),
+        "rated_mse": float(np.mean((scores.probability - (stars - 1) / 4) ** 2)),
+    }
+
+
+def auc(is_good: np.ndarray[tuple[int], np.dtype[np.bool_]], rewards: Floats) -> float | None:
+    """Area under the ROC curve, 0–1, or None when all labels agree."""
+    return float(roc_auc_score(is_good, rewards)) if 0 < is_good.sum() < len(is_good) else None
+
+
+def _correlation(left: Floats, right: Floats) -> float | None:
+    if left.std() == 0 or right.std() == 0:
+        return None
+    return float(np.corrcoef(left, right)[0, 1])

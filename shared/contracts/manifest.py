@@ -1,0 +1,70 @@
+"""What `reward_model.json` says: everything needed to score exactly as the trainer did."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Feature = Literal["text", "response", "product", "length", "lexical"]
+Template = Literal["joined", "separate", "pair"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Backbone(_Strict):
+    """The encoder or transformer that the rewards come from, pinned by its content."""
+
+    name: str = Field(description="As the trainer was asked: a known name, a hub id or a folder.")
+    revision: str | None = Field(None, description="Commit of a hub id.")
+    sha256: str = Field(description="Over the names and contents of weights, config, tokenizer.")
+    path: Literal["encoder", "."] | None = Field(
+        None, description="Folder inside the artifact; empty means the installed copy of `name`."
+    )
+    engine: str = Field(description="Engine whose numbers the head was fitted on.")
+    dim: int = Field(ge=1, description="Width of one embedding; 1 for a transformer.")
+
+
+class Truncation(_Strict):
+    """How many tokens are read, special tokens included."""
+
+    prompt_tokens: int = Field(ge=0, description="Window of the prompt, cut from the left.")
+    response_tokens: int = Field(ge=1, description="Window of the response, cut from the right.")
+
+
+class Calibration(_Strict):
+    """Probability of a good response = sigmoid(slope · reward + intercept)."""
+
+    slope: float = Field(gt=0)
+    intercept: float
+    method: Literal["platt-grouped-out-of-fold", "logistic-head", "none"]
+
+
+class Golden(_Strict):
+    """Bundled synthetic inputs with their rewards; a sample is scored again at load."""
+
+    rows: int = Field(ge=100)
+    tolerance: float = Field(gt=0, description="Largest accepted difference of a raw reward.")
+
+
+class RewardManifest(_Strict):
+    """One trained reward model; signed over all fields but `signature`."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["embedding", "transformer"]
+    mode: Literal["original", "default", "transformer"]
+    template: Template
+    separator: str = Field("", description="Text between prompt and response.")
+    features: tuple[Feature, ...] = ()
+    truncation: Truncation
+    backbone: Backbone
+    calibration: Calibration
+    metrics: dict[str, float | int | str | None]
+    parameters: dict[str, float | int | str | bool | None]
+    dataset_snapshot: str
+    code_version: str
+    created_at: datetime
+    golden: Golden
+    files: dict[str, str] = Field(description="sha256 of every other file, by relative path.")
+    signature: str = Field("", description="HMAC-SHA256, hex, with the deployment's secret.")

@@ -1,0 +1,157 @@
+"""Reward model folders: written aside, signed, and verified before they score anything."""
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from shared.contracts.manifest import RewardManifest
+from shared.errors import ArtifactError
+from shared.ml.backbones import default_encoder_folder, is_default_encoder
+from shared.ml.encoder import open_encoder
+from shared.ml.folders import refuse_unsafe_folder, sha256_of_backbone, sha256_of_file
+from shared.ml.golden import check_golden, write_golden
+from shared.ml.head import read_head
+from shared.ml.scorer import EmbeddingScorer, Scorer
+from shared.ml.staging import staged_folder
+
+MANIFEST_FILE = "reward_model.json"
+
+
+def load_scorer(folder: Path, *, secret: bytes, threads: int = 1, verify: bool = True) -> Scorer:
+    """A scorer whose manifest, files, backbone and golden rows have been checked.
+
+    Args:
+        folder: an artifact folder as `write_artifact` leaves it.
+        secret: the deployment's signing secret.
+        threads: torch threads of this process.
+        verify: also score a sample of the golden rows; signature and hashes are always checked.
+
+    Raises:
+        ArtifactError: something is missing, changed, unsafe or scores differently; one line.
+    """
+    refuse_unsafe_folder(folder)
+    manifest = read_manifest(folder, secret=secret)
+    _check_files(folder, manifest)
+    scorer = open_scorer(folder, manifest, threads=threads)
+    if verify:
+        check_golden(folder, scorer)
+    return scorer
+
+
+def read_manifest(folder: Path, *, secret: bytes) -> RewardManifest:
+    """The manifest of an artifact folder, its signature checked.
+
+    Raises:
+        ArtifactError: it is missing, malformed, or signed with another secret.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        manifest = RewardManifest.model_validate_json(path.read_bytes())
+    except OSError:
+        raise ArtifactError(f"{path} is missing or unreadable; restore the artifact.") from None
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file"
+        raise ArtifactError(f"{path} is not a reward model manifest: {where} is wrong.") from None
+    if not hmac.compare_digest(manifest.signature, _signature(manifest, secret)):
+        raise ArtifactError(
+            f"{path} is not signed with this deployment's secret; "
+            "it was changed or comes from elsewhere."
+        )
+    return manifest
+
+
+def write_artifact(
+    folder: Path,
+    draft: RewardManifest,
+    *,
+    fill: Callable[[Path], None],
+    secret: bytes,
+    threads: int = 1,
+) -> RewardManifest:
+    """Write an artifact folder whole or not at all; gives the signed manifest.
+
+    Args:
+        folder: the final folder, which must not exist.
+        draft: everything but the hashes of the files and the signature.
+        fill: writes weights, card and plots into the folder it is given.
+        secret: the deployment's signing secret.
+        threads: torch threads for scoring the golden rows.
+
+    Raises:
+        ArtifactError: the folder exists, cannot be written, or holds unsafe files.
+    """
+    with staged_folder(folder) as stage:
+        fill(stage)
+        refuse_unsafe_folder(stage)
+        rows = write_golden(stage, open_scorer(stage, draft, threads=threads))
+        golden = draft.golden.model_copy(update={"rows": rows})
+        named = draft.model_copy(update={"golden": golden, "files": _hash_files(stage)})
+        signed = named.model_copy(update={"signature": _signature(named, secret)})
+        (stage / MANIFEST_FILE).write_text(signed.model_dump_json(indent=2), encoding="utf-8")
+    return signed
+
+
+def open_scorer(folder: Path, manifest: RewardManifest, *, threads: int = 1) -> Scorer:
+    """The scorer a trusted manifest describes; its backbone is checked against the pinned hash.
+
+    Raises:
+        ArtifactError: the backbone or the head is missing or is not what the manifest names.
+    """
+    if manifest.kind == "transformer":
+        from shared.ml.transformer_scorer import open_transformer_scorer
+
+        return open_transformer_scorer(folder, manifest, threads=threads)
+    backbone = manifest.backbone
+    home = _backbone_folder(folder, manifest)
+    if sha256_of_backbone(home) != backbone.sha256:
+        raise ArtifactError(
+            f"The encoder {backbone.name} in {home} is not the one this model was trained on."
+        )
+    encoder = open_encoder(home, threads=threads)
+    if encoder.engine != backbone.engine:
+        raise ArtifactError(
+            f"This model needs the engine {backbone.engine}, this process has {encoder.engine}."
+        )
+    head = read_head(folder, manifest.features, dim=encoder.dim)
+    return EmbeddingScorer(manifest, encoder, head)
+
+
+def _backbone_folder(folder: Path, manifest: RewardManifest) -> Path:
+    backbone = manifest.backbone
+    if backbone.path is not None:
+        return folder / backbone.path
+    if is_default_encoder(backbone.name):
+        return default_encoder_folder()
+    raise ArtifactError(f"The encoder {backbone.name} is neither installed nor in {folder}.")
+
+
+def _check_files(folder: Path, manifest: RewardManifest) -> None:
+    present = _hash_files(folder)
+    for name, expected in manifest.files.items():
+        if name not in present:
+            raise ArtifactError(f"{folder / name} is missing; restore the artifact.")
+        if present[name] != expected:
+            raise ArtifactError(
+                f"{folder / name} was changed after training; restore the artifact."
+            )
+    extra = sorted(set(present) - set(manifest.files))
+    if extra:
+        raise ArtifactError(f"{folder / extra[0]} is not in the manifest; remove it.")
+
+
+def _hash_files(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): sha256_of_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / MANIFEST_FILE
+    }
+
+
+def _signature(manifest: RewardManifest, secret: bytes) -> str:
+    content = manifest.model_copy(update={"signature": ""}).model_dump_json()
+    return hmac.new(
+        secret, b"heed reward manifest v1\0" + content.encode(), hashlib.sha256
+    ).hexdigest()

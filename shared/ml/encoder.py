@@ -1,0 +1,141 @@
+"""The engine border: everything above it is text and heads, everything below it matrix products."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import ArtifactError
+from shared.logs import get_logger
+from shared.ml.folders import read_json, refuse_unsafe_folder, sha256_of_backbone
+from shared.ml.tokens import TextTokenizer
+
+_POOLING = {"mean", "cls"}
+_MODULES = {"Transformer", "Pooling", "Normalize"}
+
+
+class Encoder(Protocol):
+    """Turns token ids into vectors; one text's vector never depends on its neighbours."""
+
+    @property
+    def engine(self) -> str:
+        """Name stored in manifests, such as `torch-packed-fp32`."""
+
+    @property
+    def dim(self) -> int:
+        """Width of one embedding."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest row of ids, special tokens included."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the weights, configuration and tokenizer."""
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """The tokenizer whose ids this encoder reads."""
+
+    def embed(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Embeddings of rows of ids (special tokens included), shape (n, dim)."""
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """How token vectors become one vector."""
+
+    mode: str
+    is_normalised: bool
+    max_tokens: int
+
+
+_open_encoders: WeakValueDictionary[tuple[str, int], Encoder] = WeakValueDictionary()
+_opening = threading.Lock()
+
+
+def open_encoder(folder: Path, *, threads: int = 1) -> Encoder:
+    """The encoder in a model folder; models that share weights share one copy in memory.
+
+    Args:
+        folder: a BERT-family or sentence-transformers folder with safetensors weights.
+        threads: torch threads of this process; one is best for small models on shared cores.
+
+    Raises:
+        ArtifactError: the folder is missing, unsafe, or no encoder Heed can read.
+    """
+    import torch
+
+    from shared.ml.packed import PackedBert, is_packable
+    from shared.ml.plain import PlainEncoder
+
+    refuse_unsafe_folder(folder)
+    key = (sha256_of_backbone(folder), threads)
+    with _opening:
+        torch.set_num_threads(threads)
+        found = _open_encoders.get(key)
+        if found is None:
+            pooling, config = read_pooling(folder), read_json(folder / "config.json")
+            if is_packable(config):
+                found = PackedBert(folder, pooling, sha256=key[0])
+            else:
+                get_logger("ml").info("encoder_fallback", model_type=config.get("model_type"))
+                found = PlainEncoder(folder, pooling, sha256=key[0])
+            _open_encoders[key] = found
+        return found
+
+
+def read_pooling(folder: Path) -> Pooling:
+    """Pooling of a sentence-transformers folder; mean without normalising for a bare encoder.
+
+    Raises:
+        ArtifactError: the folder uses a module or a pooling that Heed does not compute.
+    """
+    limit = _position_limit(folder)
+    modules_path = folder / "modules.json"
+    if not modules_path.is_file():
+        return Pooling("mean", is_normalised=False, max_tokens=min(limit, 512))
+    modules = _modules(modules_path)
+    pooling_path = next((path for kind, path in modules if kind == "Pooling"), "")
+    settings = folder / "sentence_bert_config.json"
+    longest = read_json(settings).get("max_seq_length") if settings.is_file() else None
+    return Pooling(
+        _pooling_mode(folder / pooling_path / "config.json"),
+        is_normalised=any(kind == "Normalize" for kind, _ in modules),
+        max_tokens=min(limit, int(str(longest))) if longest else limit,
+    )
+
+
+def _modules(path: Path) -> list[tuple[str, str]]:
+    import json
+
+    modules = [
+        (str(module["type"]).rsplit(".", 1)[-1], str(module["path"]))
+        for module in json.loads(path.read_text(encoding="utf-8"))
+    ]
+    unknown = {kind for kind, _ in modules} - _MODULES
+    if unknown:
+        raise ArtifactError(
+            f"{path} needs modules Heed does not run: {', '.join(sorted(unknown))}."
+        )
+    return modules
+
+
+def _pooling_mode(path: Path) -> str:
+    config = read_json(path)
+    named = config.get("pooling_mode")
+    flags = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+    chosen = [str(named)] if named else [mode for flag, mode in flags.items() if config.get(flag)]
+    if len(chosen) != 1 or chosen[0] not in _POOLING:
+        raise ArtifactError(f"{path} asks for a pooling other than mean or cls.")
+    return chosen[0]
+
+
+def _position_limit(folder: Path) -> int:
+    found = read_json(folder / "config.json").get("max_position_embeddings")
+    return int(found) if isinstance(found, int) else 512

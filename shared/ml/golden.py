@@ -1,0 +1,107 @@
+"""Synthetic pairs, made by code, whose rewards an artifact must reproduce when it is loaded."""
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from shared.errors import ArtifactError
+from shared.ml.scorer import Pair, Scorer
+
+GOLDEN_FILE = "golden.jsonl"
+GOLDEN_ROWS = 120
+
+_WORDS = [
+    "the",
+    "a",
+    "red",
+    "warm",
+    "quiet",
+    "river",
+    "engine",
+    "garden",
+    "letter",
+    "number",
+    "doctor",
+    "harvest",
+    "window",
+    "signal",
+    "measures",
+    "carries",
+    "repairs",
+    "explains",
+    "avoids",
+    "counts",
+    "because",
+    "after",
+    "without",
+    "near",
+    "42",
+    "3.5",
+    "é",
+    "雪",
+    "🙂",
+]
+_SAMPLE = 12
+
+
+def golden_pairs(rows: int = GOLDEN_ROWS) -> list[Pair]:
+    """The same pairs on every machine: from empty responses to ones no window can hold."""
+    draw = random.Random(20250117)
+    lengths = [0, 1, 2, 5, 12, 30, 70, 160]
+    pairs = [
+        Pair(_sentence(draw, lengths[-1 - row % 7]), _sentence(draw, lengths[row % len(lengths)]))
+        for row in range(rows - 1)
+    ]
+    return [*pairs, Pair(_sentence(draw, 600), _sentence(draw, 600))]
+
+
+def write_golden(folder: Path, scorer: Scorer) -> int:
+    """Store the golden pairs with the rewards of `scorer`; gives the number of rows."""
+    pairs = golden_pairs()
+    rewards = scorer.score(pairs).reward
+    lines = [
+        json.dumps({"prompt": pair.prompt, "response": pair.response, "reward": float(reward)})
+        for pair, reward in zip(pairs, rewards, strict=True)
+    ]
+    (folder / GOLDEN_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return len(lines)
+
+
+def check_golden(folder: Path, scorer: Scorer, *, rows: int = _SAMPLE) -> None:
+    """Score an even sample of the golden rows again.
+
+    Raises:
+        ArtifactError: the rows cannot be read, or a reward differs by more than the tolerance.
+    """
+    stored = list(_read_golden(folder / GOLDEN_FILE))
+    golden = scorer.manifest.golden
+    if len(stored) != golden.rows:
+        raise ArtifactError(
+            f"{folder / GOLDEN_FILE} holds {len(stored)} rows, not {golden.rows}; restore it."
+        )
+    sample = [stored[at] for at in np.linspace(0, len(stored) - 1, rows).astype(int)]
+    rewards = scorer.score([pair for pair, _ in sample]).reward
+    worst = float(np.max(np.abs(rewards - np.array([reward for _, reward in sample]))))
+    if not worst <= golden.tolerance:
+        raise ArtifactError(
+            f"{folder} scores its golden rows {worst:.2g} away from what was stored (at most "
+            f"{golden.tolerance:g} is accepted); retrain it on this engine or restore the artifact."
+        )
+
+
+def _read_golden(path: Path) -> Iterator[tuple[Pair, float]]:
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            yield Pair(row["prompt"], row["response"]), float(row["reward"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({type(error).__name__}); restore the artifact."
+        ) from None
+
+
+def _sentence(draw: random.Random, words: int) -> str:
+    return " ".join(draw.choices(_WORDS, k=words))

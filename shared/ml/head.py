@@ -1,0 +1,116 @@
+"""The linear reward head in float64: where an embedding becomes a reward.
+
+Legend: n texts, d = width of one embedding, f = sum of the widths of the features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from shared.contracts.manifest import Calibration, Feature
+from shared.errors import ArtifactError
+from shared.ml.lexical import BUCKETS, LexicalWeights
+
+HEAD_FILE = "head.safetensors"
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What the encoder gave for n pairs; `prompt` and `response` have shape (n, d).
+
+    In the joined template `response` is the embedding of the whole text and `prompt` is unused.
+    """
+
+    prompt: NDArray[np.float32]
+    response: NDArray[np.float32]
+    response_tokens: NDArray[np.int64]
+    responses: Sequence[str]
+
+
+@dataclass(frozen=True)
+class RewardHead:
+    """reward = bias + features · weights (+ words), with `weights` of shape (f,), float64."""
+
+    features: tuple[Feature, ...]
+    weights: Floats
+    bias: float
+    lexical: LexicalWeights | None = None
+
+    def rewards(self, embedded: Embedded) -> Floats:
+        """One raw reward a pair, shape (n,), any real number, in nats of log-odds."""
+        found = self.bias + dense_features(self.features, embedded) @ self.weights
+        if self.lexical is not None:
+            found = found + self.lexical.rewards(embedded.responses)
+        return np.asarray(found, dtype=np.float64)
+
+    def to_bytes(self) -> bytes:
+        """The head as a safetensors file."""
+        tensors: dict[str, NDArray[np.generic]] = {
+            "weights": self.weights,
+            "bias": np.array([self.bias]),
+        }
+        if self.lexical is not None:
+            tensors |= {"lexical.idf": self.lexical.idf, "lexical.weights": self.lexical.weights}
+        return save(tensors)
+
+
+def read_head(folder: Path, features: tuple[Feature, ...], *, dim: int) -> RewardHead:
+    """The head stored in an artifact folder.
+
+    Raises:
+        ArtifactError: the file is missing, broken, or its shapes do not fit the features.
+    """
+    path = folder / HEAD_FILE
+    try:
+        tensors = load_file(path)
+        weights, bias = tensors["weights"], float(tensors["bias"][0])
+        has_words = "lexical" in features
+        lexical = (
+            LexicalWeights(tensors["lexical.idf"], tensors["lexical.weights"])
+            if has_words
+            else None
+        )
+    except (OSError, SafetensorError, KeyError, IndexError) as error:
+        raise ArtifactError(
+            f"{path} is not a readable reward head ({type(error).__name__}); restore the artifact."
+        ) from None
+    fits_words = lexical is None or len(lexical.idf) == len(lexical.weights) == BUCKETS
+    if weights.shape != (dense_width(features, dim),) or not fits_words:
+        raise ArtifactError(f"{path} does not fit the features of its manifest.")
+    return RewardHead(features, weights, bias, lexical)
+
+
+def dense_width(features: Sequence[Feature], dim: int) -> int:
+    """f: how many numbers `dense_features` gives a pair."""
+    widths: dict[Feature, int] = {
+        "text": dim, "response": dim, "product": dim, "length": 1, "lexical": 0
+    }  # fmt: skip
+    return sum(widths[feature] for feature in features)
+
+
+def dense_features(features: Sequence[Feature], embedded: Embedded) -> Floats:
+    """The features side by side, shape (n, f), float64; words are not among them.
+
+    `product` is prompt × response, element by element; `length` is ln(1 + tokens of the response).
+    """
+    response = embedded.response.astype(np.float64)
+    blocks: dict[Feature, Floats] = {"text": response, "response": response}
+    if "product" in features:
+        blocks["product"] = embedded.prompt.astype(np.float64) * response
+    if "length" in features:
+        blocks["length"] = np.log1p(embedded.response_tokens.astype(np.float64))[:, None]
+    dense = [blocks[feature] for feature in features if feature != "lexical"]
+    return np.concatenate(dense, axis=1) if dense else np.empty((len(response), 0))
+
+
+def probability(rewards: Floats, calibration: Calibration) -> Floats:
+    """P(good response) of each raw reward, shape (n,), 0–1."""
+    logits = calibration.slope * rewards + calibration.intercept
+    return np.asarray(np.exp(-np.logaddexp(0.0, -logits)), dtype=np.float64)
