@@ -43,7 +43,7 @@ _SIGNALS: dict[Mode, signal.Signals] = {
     "fast": signal.SIGINT,
     "immediate": signal.SIGQUIT,
 }
-_ORPHANS_REMAIN = ("pre-existing shared memory block", "lock file")
+_ORPHANS_REMAIN = "pre-existing shared memory block"
 _ROLE_AND_DATABASE = """\
 SELECT 'CREATE ROLE heed LOGIN CREATEDB'
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'heed') \\gexec
@@ -182,8 +182,7 @@ def _launch(
     folder.disown_stale_pid()
     socket_dir = folder.make_socket_dir(user)
     while not _started(folder, programs, socket_dir, deadline):
-        why = folder.last_failure()
-        if time.monotonic() > deadline or not any(sign in why for sign in _ORPHANS_REMAIN):
+        if time.monotonic() > deadline or _ORPHANS_REMAIN not in folder.last_failure():
             raise _failure(folder, "did not start")
         time.sleep(POLL_S)
     running = folder.postmaster()

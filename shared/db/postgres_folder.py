@@ -89,8 +89,11 @@ class PostgresFolder:
 
     def socket_dir(self, user: ServerUser) -> Path:
         """Short whatever the data dir is called: a socket path over 107 bytes is fatal."""
-        tag = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:12]
-        return Path("/tmp") / f"heed-{user.uid}-{tag}"
+        return Path(f"/tmp/heed-{user.uid}-{self._tag}")
+
+    @property
+    def _tag(self) -> str:
+        return hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:12]
 
     def make(self) -> None:
         """Create the data dir and its log folder, private to the caller.
@@ -159,33 +162,41 @@ class PostgresFolder:
             pid, port = int(lines[0]), int(lines[3])
         except (FileNotFoundError, PermissionError, IndexError, ValueError):
             return None
-        socket_dir = self._socket_dir_of(pid)
-        listens = len(lines) > 5 and bool(lines[5].strip())
-        return Postmaster(pid, port, socket_dir, listens) if socket_dir else None
+        if not self.is_server(pid):
+            return None
+        socket_dir, host = (lines[4:6] + ["", ""])[:2]  # written last, once it listens
+        named = next((Path(it) for it in _command_line(pid) if self._is_socket_dir(it)), None)
+        return Postmaster(pid, port, named or Path(socket_dir), bool(host.strip()))
 
     def is_server(self, pid: int) -> bool:
-        """Whether a process is the live server of this folder; a finished one is not."""
-        return self._socket_dir_of(pid) is not None
+        """Whether a process is the live server of this folder; a finished one is not.
 
-    def _socket_dir_of(self, pid: int) -> Path | None:
-        """Our socket dir from the command line of a process, None when it is not our server."""
+        Our own servers carry the socket folder in their command line, which everybody may read;
+        one that somebody started by hand is known by its working folder.
+        """
         arguments = _command_line(pid)
         if not arguments or Path(arguments[0]).name != "postgres":
-            return None
-        tag = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:12]
-        return next((Path(it) for it in arguments if it.endswith(f"-{tag}")), None)
+            return False
+        if any(self._is_socket_dir(it) for it in arguments):
+            return True
+        try:
+            return Path(f"/proc/{pid}/cwd").samefile(self.pgdata)
+        except OSError:
+            return False
+
+    def _is_socket_dir(self, argument: str) -> bool:
+        return argument.startswith("/tmp/heed-") and argument.endswith(self._tag)
 
     def disown_stale_pid(self) -> None:
-        """Make a pid file harmless whose pid now belongs to another program.
+        """Make a pid file harmless whose pid belongs to another program now, or to a zombie.
 
         Postgres would refuse to start. Deleting the file would also drop the shared-memory key
         in it, by which Postgres notices orphans of a killed server; so only the pid is changed.
         """
         path = self.pgdata / "postmaster.pid"
-        if not path.exists() or self.postmaster() is not None:
-            return
-        rest = path.read_text().partition("\n")[2]
-        path.write_text(f"{_IMPOSSIBLE_PID}\n{rest}")
+        if path.exists():
+            rest = path.read_text().partition("\n")[2]
+            path.write_text(f"{_IMPOSSIBLE_PID}\n{rest}")
 
     def configure(self, user: ServerUser, tcp_port: int | None) -> None:
         """Write the settings and who may connect; a copied folder may have another owner now."""
@@ -232,6 +243,8 @@ class PostgresFolder:
             raise ConfigError(
                 f"{folder} is not a private folder of {user.name}: remove it, Heed makes it anew."
             )
+        for left in folder.glob(".s.PGSQL.*"):  # a killed server's, and its pid may live again
+            left.unlink()
         return folder
 
     @contextmanager

@@ -208,7 +208,7 @@ def test_a_pid_file_whose_pid_is_another_program_now_stops_neither_start_nor_pro
     owner = running.data_dir.stat().st_uid
     kill_hard(running)
     identity = {} if owner == os.geteuid() else {"user": owner}
-    with subprocess.Popen(["/bin/sleep", "60"], cwd="/", **identity) as other:
+    with subprocess.Popen(["/bin/sleep", "20"], cwd="/", **identity) as other:
         pid_file = running.data_dir / "postmaster.pid"
         rest = pid_file.read_text().partition("\n")[2]
         pid_file.write_text(f"{other.pid}\n{rest}")
@@ -221,6 +221,45 @@ def test_a_pid_file_whose_pid_is_another_program_now_stops_neither_start_nor_pro
     assert not stopped_by_mistake
     assert still_runs
     assert query(again, "TABLE t") == "7"
+
+
+def test_a_zombie_of_a_killed_server_does_not_stop_the_next_start(data_dir: Path) -> None:
+    running = embedded.start(data_dir)
+    kill_hard(running)
+    owner = running.data_dir.stat().st_uid
+    identity = {} if owner == os.geteuid() else {"user": owner}
+    with subprocess.Popen(["/bin/true"], cwd="/", **identity) as zombie:  # waited for at the end
+        wait_until(lambda: not has_command_line(zombie.pid))
+        for file in (running.data_dir / "postmaster.pid", *running.socket_dir.glob(".*.lock")):
+            file.write_text(f"{zombie.pid}\n{file.read_text().partition(chr(10))[2]}")
+
+        again = embedded.start(data_dir)
+
+    assert query(again, "SELECT 1") == "1"
+
+
+def test_a_server_started_by_hand_is_attached_and_stopped(data_dir: Path) -> None:
+    by_heed = embedded.start(data_dir)
+    socket_dir, owner = by_heed.socket_dir, by_heed.data_dir.stat()
+    embedded.stop(data_dir)
+    socket_dir.mkdir(mode=0o700)
+    os.chown(socket_dir, owner.st_uid, owner.st_gid)
+    subprocess.run(
+        [embedded.binary("pg_ctl"), "start", "-s", "-w", "-D", by_heed.data_dir]
+        + ["-o", f"-c unix_socket_directories={socket_dir}/"],
+        env={},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
+        user=owner.st_uid,
+        group=owner.st_gid,
+        extra_groups=[] if os.geteuid() == 0 else None,
+    )
+
+    attached = embedded.start(data_dir)
+
+    assert query(attached, "SELECT 1") == "1"
+    assert embedded.stop(data_dir)
 
 
 def test_a_long_path_with_spaces_umlauts_and_shell_characters_works(tmp_path: Path) -> None:
