@@ -93,16 +93,16 @@ def upgrade() -> None:
         "rlhf_consents",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("person", sa.String(), nullable=False),
-        sa.Column("purpose", sa.String(), nullable=False),
-        sa.Column("granted", sa.Boolean(), nullable=False),
         sa.Column(
             "created_at",
             sa.DateTime(timezone=True),
             server_default=sa.text("now()"),
             nullable=False,
         ),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("person", sa.String(), nullable=False),
+        sa.Column("purpose", sa.String(), nullable=False),
+        sa.Column("granted", sa.Boolean(), nullable=False),
         sa.CheckConstraint(
             "kind IN ('rater', 'subject')", name=op.f("ck_rlhf_consents_kind_known")
         ),
@@ -116,15 +116,21 @@ def upgrade() -> None:
     )
     op.create_table(
         "rlhf_dataset_rows",
-        sa.Column("chunk", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("dataset_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("chunk", sa.Integer(), nullable=False),
+        sa.Column("dataset_id", sa.BigInteger(), nullable=False),
         sa.Column("bits", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("chunk", "dataset_id", name=op.f("pk_rlhf_dataset_rows")),
     )
     op.create_table(
         "rlhf_datasets",
-        sa.Column("id", sa.Integer(), sa.Identity(always=False), nullable=False),
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("sha256", sa.String(), nullable=False),
         sa.Column("uri", sa.String(), nullable=False),
@@ -149,19 +155,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("created_by", sa.String(), nullable=True),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rlhf_datasets")),
-    )
-    op.create_index(
-        op.f("ix_rlhf_datasets_project_id_created_at"),
-        "rlhf_datasets",
-        ["project_id", "created_at"],
-        unique=False,
     )
     op.create_table(
         "rlhf_decisions",
@@ -190,6 +184,12 @@ def upgrade() -> None:
         "rlhf_erasures",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("person", sa.String(), nullable=False),
         sa.Column("seqs", sa.ARRAY(sa.BigInteger()), nullable=False),
@@ -200,12 +200,6 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("requested_by", sa.String(), nullable=True),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "kind IN ('rater', 'subject')", name=op.f("ck_rlhf_erasures_kind_known")
@@ -214,27 +208,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "rlhf_feedback",
-        sa.Column(
-            "seq",
-            sa.BigInteger(),
-            server_default=sa.text("nextval('rlhf_row_seq')"),
-            nullable=False,
-        ),
-        sa.Column("xid", Xid8(), server_default=sa.text("pg_current_xact_id()"), nullable=False),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
-        sa.Column("target", sa.String(), nullable=False),
-        sa.Column("clinician_id", sa.String(), nullable=True),
         sa.Column("session_id", sa.String(), nullable=True),
         sa.Column("agent_name", sa.String(), nullable=True),
-        sa.Column("task_type", sa.String(), nullable=True),
-        sa.Column("comments", sa.String(), nullable=True),
         sa.Column(
             "context",
             postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
@@ -259,6 +234,25 @@ def upgrade() -> None:
         sa.Column(
             "timestamp", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
         ),
+        sa.Column(
+            "seq",
+            sa.BigInteger(),
+            server_default=sa.text("nextval('rlhf_row_seq')"),
+            nullable=False,
+        ),
+        sa.Column("xid", Xid8(), server_default=sa.text("pg_current_xact_id()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("target", sa.String(), nullable=False),
+        sa.Column("clinician_id", sa.String(), nullable=True),
+        sa.Column("task_type", sa.String(), nullable=True),
+        sa.Column("comments", sa.String(), nullable=True),
         sa.Column("processed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("feedback_id", sa.String(), nullable=False),
         sa.Column("interaction_id", sa.String(), nullable=True),
@@ -315,9 +309,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("seq", name=op.f("uq_rlhf_feedback_seq")),
     )
     op.create_index(
-        "ix_rlhf_feedback_pending",
+        "ix_feedback_pending",
         "rlhf_feedback",
-        ["project_id", "session_id", "agent_name"],
+        ["session_id", "agent_name"],
         unique=False,
         postgresql_where=sa.text("pending"),
     )
@@ -356,22 +350,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "rlhf_feedback_history",
-        sa.Column("seq", sa.BigInteger(), nullable=False),
-        sa.Column("xid", Xid8(), server_default=sa.text("pg_current_xact_id()"), nullable=False),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
-        sa.Column("target", sa.String(), nullable=False),
-        sa.Column("clinician_id", sa.String(), nullable=True),
         sa.Column("session_id", sa.String(), nullable=True),
         sa.Column("agent_name", sa.String(), nullable=True),
-        sa.Column("task_type", sa.String(), nullable=True),
-        sa.Column("comments", sa.String(), nullable=True),
         sa.Column(
             "context",
             postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
@@ -396,6 +376,20 @@ def upgrade() -> None:
         sa.Column(
             "timestamp", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
         ),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("xid", Xid8(), server_default=sa.text("pg_current_xact_id()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("target", sa.String(), nullable=False),
+        sa.Column("clinician_id", sa.String(), nullable=True),
+        sa.Column("task_type", sa.String(), nullable=True),
+        sa.Column("comments", sa.String(), nullable=True),
         sa.Column("processed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("feedback_id", sa.String(), nullable=False),
         sa.Column("interaction_id", sa.String(), nullable=True),
@@ -450,24 +444,21 @@ def upgrade() -> None:
         "rlhf_interaction_records",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
-        sa.Column("interaction_id", sa.String(), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("session_id", sa.String(), nullable=True),
         sa.Column("agent_name", sa.String(), nullable=True),
-        sa.Column("user_prompt", sa.String(), nullable=False),
-        sa.Column("ai_response", sa.String(), nullable=False),
-        sa.Column(
-            "structured_response",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            nullable=True,
-        ),
-        sa.Column("model_version", sa.String(), nullable=True),
-        sa.Column("decision_id", sa.String(), nullable=True),
         sa.Column(
             "context",
             postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
             server_default=sa.text("'{}'::jsonb"),
             nullable=False,
         ),
+        sa.Column("decision_id", sa.String(), nullable=True),
         sa.Column(
             "consent",
             postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
@@ -485,12 +476,15 @@ def upgrade() -> None:
         sa.Column(
             "timestamp", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
         ),
+        sa.Column("interaction_id", sa.String(), nullable=False),
+        sa.Column("user_prompt", sa.String(), nullable=False),
+        sa.Column("ai_response", sa.String(), nullable=False),
         sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
+            "structured_response",
+            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
+            nullable=True,
         ),
+        sa.Column("model_version", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rlhf_interaction_records")),
         sa.UniqueConstraint(
             "project_id",
@@ -499,15 +493,15 @@ def upgrade() -> None:
         ),
     )
     op.create_index(
-        op.f("ix_rlhf_interaction_records_project_id_created_at_id"),
+        "ix_interactions_of_session",
         "rlhf_interaction_records",
-        ["project_id", "created_at", "id"],
+        ["project_id", "session_id", "agent_name", "timestamp"],
         unique=False,
     )
     op.create_index(
-        "ix_rlhf_interaction_records_session",
+        op.f("ix_rlhf_interaction_records_project_id_created_at_id"),
         "rlhf_interaction_records",
-        ["project_id", "session_id", "agent_name", "timestamp"],
+        ["project_id", "created_at", "id"],
         unique=False,
     )
     op.create_index(
@@ -516,6 +510,7 @@ def upgrade() -> None:
         ["subjects"],
         unique=False,
         postgresql_using="gin",
+        postgresql_where=sa.text("subjects <> '{}'"),
     )
     op.create_table(
         "rlhf_jobs",
@@ -601,6 +596,12 @@ def upgrade() -> None:
         "rlhf_model_versions",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
@@ -616,13 +617,7 @@ def upgrade() -> None:
             "gate", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
         ),
         sa.Column("run_id", sa.Uuid(), nullable=True),
-        sa.Column("dataset_id", sa.Integer(), nullable=True),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
+        sa.Column("dataset_id", sa.BigInteger(), nullable=True),
         sa.Column("retired_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rlhf_model_versions")),
         sa.UniqueConstraint(
@@ -636,6 +631,12 @@ def upgrade() -> None:
         "rlhf_outbox",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("event", sa.String(), nullable=False),
         sa.Column(
             "payload",
@@ -644,12 +645,6 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("xid", Xid8(), server_default=sa.text("pg_current_xact_id()"), nullable=False),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
         sa.Column("dispatched_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rlhf_outbox")),
     )
@@ -662,27 +657,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "rlhf_preferences",
-        sa.Column(
-            "seq",
-            sa.BigInteger(),
-            server_default=sa.text("nextval('rlhf_row_seq')"),
-            nullable=False,
-        ),
-        sa.Column("xid", Xid8(), server_default=sa.text("pg_current_xact_id()"), nullable=False),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
-        sa.Column("target", sa.String(), nullable=False),
-        sa.Column("clinician_id", sa.String(), nullable=True),
         sa.Column("session_id", sa.String(), nullable=True),
         sa.Column("agent_name", sa.String(), nullable=True),
-        sa.Column("task_type", sa.String(), nullable=True),
-        sa.Column("comments", sa.String(), nullable=True),
         sa.Column(
             "context",
             postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
@@ -707,6 +683,25 @@ def upgrade() -> None:
         sa.Column(
             "timestamp", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
         ),
+        sa.Column(
+            "seq",
+            sa.BigInteger(),
+            server_default=sa.text("nextval('rlhf_row_seq')"),
+            nullable=False,
+        ),
+        sa.Column("xid", Xid8(), server_default=sa.text("pg_current_xact_id()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("target", sa.String(), nullable=False),
+        sa.Column("clinician_id", sa.String(), nullable=True),
+        sa.Column("task_type", sa.String(), nullable=True),
+        sa.Column("comments", sa.String(), nullable=True),
         sa.Column("processed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("preference_id", sa.String(), nullable=False),
         sa.Column("prompt", sa.String(), nullable=False),
@@ -778,22 +773,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "rlhf_preferences_history",
-        sa.Column("seq", sa.BigInteger(), nullable=False),
-        sa.Column("xid", Xid8(), server_default=sa.text("pg_current_xact_id()"), nullable=False),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
-        sa.Column("target", sa.String(), nullable=False),
-        sa.Column("clinician_id", sa.String(), nullable=True),
         sa.Column("session_id", sa.String(), nullable=True),
         sa.Column("agent_name", sa.String(), nullable=True),
-        sa.Column("task_type", sa.String(), nullable=True),
-        sa.Column("comments", sa.String(), nullable=True),
         sa.Column(
             "context",
             postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
@@ -818,6 +799,20 @@ def upgrade() -> None:
         sa.Column(
             "timestamp", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
         ),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("xid", Xid8(), server_default=sa.text("pg_current_xact_id()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("target", sa.String(), nullable=False),
+        sa.Column("clinician_id", sa.String(), nullable=True),
+        sa.Column("task_type", sa.String(), nullable=True),
+        sa.Column("comments", sa.String(), nullable=True),
         sa.Column("processed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("preference_id", sa.String(), nullable=False),
         sa.Column("prompt", sa.String(), nullable=False),
@@ -986,7 +981,7 @@ def upgrade() -> None:
         ),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("dataset_id", sa.Integer(), nullable=True),
+        sa.Column("dataset_id", sa.BigInteger(), nullable=True),
         sa.Column("model_version_id", sa.Uuid(), nullable=True),
         sa.Column(
             "metrics",
@@ -1074,6 +1069,12 @@ def upgrade() -> None:
         "rlhf_webhooks",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("url", sa.String(), nullable=False),
         sa.Column(
             "events",
@@ -1083,18 +1084,18 @@ def upgrade() -> None:
         ),
         sa.Column("wrapped_secret", sa.LargeBinary(), nullable=False),
         sa.Column("enabled", sa.Boolean(), server_default=sa.text("true"), nullable=False),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rlhf_webhooks")),
     )
     op.create_table(
         "rlhf_alias_changes",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("alias", sa.String(), nullable=False),
         sa.Column("from_version_id", sa.Uuid(), nullable=True),
@@ -1105,12 +1106,6 @@ def upgrade() -> None:
             "verdict", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
         ),
         sa.Column("changed_by", sa.String(), nullable=True),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
         sa.ForeignKeyConstraint(
             ["from_version_id"],
             ["rlhf_model_versions.id"],
@@ -1122,12 +1117,6 @@ def upgrade() -> None:
             name=op.f("fk_rlhf_alias_changes_to_version_id_rlhf_model_versions"),
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rlhf_alias_changes")),
-    )
-    op.create_index(
-        op.f("ix_rlhf_alias_changes_project_id_name_alias_id"),
-        "rlhf_alias_changes",
-        ["project_id", "name", "alias", "id"],
-        unique=False,
     )
     op.create_table(
         "rlhf_model_aliases",
@@ -1158,6 +1147,12 @@ def upgrade() -> None:
         "rlhf_rollouts",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("baseline_id", sa.Uuid(), nullable=False),
         sa.Column("candidate_id", sa.Uuid(), nullable=False),
@@ -1173,12 +1168,6 @@ def upgrade() -> None:
             "result",
             postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
             server_default=sa.text("'{}'::jsonb"),
-            nullable=False,
-        ),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
             nullable=False,
         ),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
@@ -1207,9 +1196,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("rlhf_rollouts")
     op.drop_table("rlhf_model_aliases")
-    op.drop_index(
-        op.f("ix_rlhf_alias_changes_project_id_name_alias_id"), table_name="rlhf_alias_changes"
-    )
     op.drop_table("rlhf_alias_changes")
     op.drop_table("rlhf_webhooks")
     op.drop_table("rlhf_subject_keys")
@@ -1279,12 +1265,13 @@ def downgrade() -> None:
         "ix_rlhf_interaction_records_subjects",
         table_name="rlhf_interaction_records",
         postgresql_using="gin",
+        postgresql_where=sa.text("subjects <> '{}'"),
     )
-    op.drop_index("ix_rlhf_interaction_records_session", table_name="rlhf_interaction_records")
     op.drop_index(
         op.f("ix_rlhf_interaction_records_project_id_created_at_id"),
         table_name="rlhf_interaction_records",
     )
+    op.drop_index("ix_interactions_of_session", table_name="rlhf_interaction_records")
     op.drop_table("rlhf_interaction_records")
     op.drop_index(
         op.f("ix_rlhf_feedback_history_project_id_target_step_clinician_id"),
@@ -1311,12 +1298,11 @@ def downgrade() -> None:
         op.f("ix_rlhf_feedback_project_id_agent_name_timestamp"), table_name="rlhf_feedback"
     )
     op.drop_index(
-        "ix_rlhf_feedback_pending", table_name="rlhf_feedback", postgresql_where=sa.text("pending")
+        "ix_feedback_pending", table_name="rlhf_feedback", postgresql_where=sa.text("pending")
     )
     op.drop_table("rlhf_feedback")
     op.drop_table("rlhf_erasures")
     op.drop_table("rlhf_decisions")
-    op.drop_index(op.f("ix_rlhf_datasets_project_id_created_at"), table_name="rlhf_datasets")
     op.drop_table("rlhf_datasets")
     op.drop_table("rlhf_dataset_rows")
     op.drop_index(

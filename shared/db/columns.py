@@ -8,7 +8,6 @@ from sqlalchemy import (
     CheckConstraint,
     DateTime,
     Identity,
-    LargeBinary,
     MetaData,
     Sequence,
     text,
@@ -59,12 +58,13 @@ def json_field(default: str | None = None) -> Any:
     )
 
 
-def now_field() -> Any:
+def now_field(*, primary_key: bool = False) -> Any:
     """A timestamptz column that the database fills with the time of the transaction."""
     return Field(
         default=None,
         sa_type=MOMENT,
         nullable=False,
+        primary_key=primary_key,
         sa_column_kwargs={"server_default": text("now()")},
     )
 
@@ -126,11 +126,6 @@ def project_key() -> Any:
         primary_key=True,
         sa_column_kwargs={"server_default": text("1"), "autoincrement": False},
     )
-
-
-def octets() -> Any:
-    """A NOT NULL bytea column: a hash, a MAC, a bitmap or something encrypted."""
-    return Field(sa_type=LargeBinary, nullable=False)
 
 
 def xid_field() -> Any:

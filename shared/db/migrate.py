@@ -6,23 +6,28 @@ a column, and the history trigger always copies the columns that exist.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, NullPool
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from shared.db import views
 from shared.db.engine import async_url
-from shared.errors import SchemaOutdated
+from shared.db.faults import reaching_database
+from shared.errors import ConfigError, DatabaseUnavailable, SchemaOutdated
 
 T = TypeVar("T")
 
+_OLDEST_POSTGRES = 16
 _LOCK_KEY = 0x68656564  # "heed": one migration at a time, whoever starts it
 _LOCK_TIMEOUT = "5s"
 
@@ -32,15 +37,17 @@ def upgrade(url: str, revision: str = "head") -> None:
 
     Raises:
         SchemaOutdated: the database is at a revision this code does not know.
+        ConfigError: Postgres is too old, or the role may not create tables.
+        DatabaseUnavailable: it cannot be reached, or somebody holds a table for too long.
     """
     asyncio.run(_run(url, lambda connection: _upgrade(connection, revision)))
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Take the database back to a revision; `base` drops every table of Heed.
+    """Take the database back to a revision; `base` drops every table of Heed and its rows.
 
     Views and triggers are gone afterwards; `heed migrate` of the code of that revision, or of
-    this one, brings its own.
+    this one, brings its own. Raises what `upgrade` raises.
     """
     asyncio.run(_run(url, lambda connection: _downgrade(connection, revision)))
 
@@ -54,7 +61,7 @@ def head() -> str:
     """The revision this code needs."""
     newest = ScriptDirectory.from_config(config()).get_current_head()
     if newest is None:
-        raise SchemaOutdated("The migrations are missing from this installation: reinstall Heed.")
+        raise ConfigError("This installation holds no migrations: reinstall Heed.")
     return newest
 
 
@@ -63,8 +70,9 @@ async def require_current(engine: AsyncEngine) -> None:
 
     Raises:
         SchemaOutdated: it needs `heed migrate`, or was migrated by a newer Heed.
+        DatabaseUnavailable: it cannot be reached.
     """
-    async with engine.connect() as connection:
+    async with _connected(engine) as connection:
         found = await connection.run_sync(_revision)
     _refuse_unknown(found)
     if found != head():
@@ -75,7 +83,7 @@ async def require_current(engine: AsyncEngine) -> None:
 
 
 def config(connection: Connection | None = None) -> Config:
-    """Alembic's settings: the migrations beside this file in a wheel, else those of the checkout."""
+    """Alembic's settings for the migrations: beside this file in a wheel, else the checkout's."""
     packaged = Path(__file__).parent / "migrations"
     folder = packaged if packaged.is_dir() else Path(__file__).parents[2] / "alembic"
     settings = Config()
@@ -87,17 +95,53 @@ def config(connection: Connection | None = None) -> Config:
 async def _run(url: str, work: Callable[[Connection], T]) -> T:
     engine = create_async_engine(async_url(url), poolclass=NullPool)
     try:
-        async with engine.begin() as connection:
-            return await connection.run_sync(work)
+        async with _connected(engine) as connection, connection.begin():
+            with _refusals_explained():
+                return await connection.run_sync(work)
     finally:
         await engine.dispose()
 
 
+@asynccontextmanager
+async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    try:
+        with reaching_database():
+            connection = await engine.connect()
+    except (DBAPIError, asyncpg.PostgresError) as error:
+        reason = type(getattr(error, "orig", None) or error).__name__
+        raise DatabaseUnavailable(
+            f"Postgres refuses the connection ({reason}): check HEED_DATABASE_URL."
+        ) from None
+    async with connection:
+        yield connection
+
+
+@contextmanager
+def _refusals_explained() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        cause = getattr(error.orig, "__cause__", None)
+        if isinstance(cause, asyncpg.LockNotAvailableError):
+            raise DatabaseUnavailable(
+                f"Somebody held a table for over {_LOCK_TIMEOUT}, nothing was changed: "
+                "run `heed migrate` again when long transactions have ended."
+            ) from None
+        if isinstance(cause, asyncpg.InsufficientPrivilegeError):
+            raise ConfigError(
+                "The database role may not change the schema: grant it CREATE on the schema and "
+                "ownership of Heed's tables, or migrate as the owner."
+            ) from None
+        raise
+
+
 def _upgrade(connection: Connection, revision: str) -> None:
+    _refuse_old_postgres(connection)
     _wait_for_turn(connection)
-    wanted = head() if revision in ("head", "heads") else revision
-    if _revision(connection) != wanted or not views.are_installed(connection):
-        _refuse_unknown(_revision(connection))
+    wanted = head() if revision == "head" else revision
+    found = _revision(connection)
+    _refuse_unknown(found)
+    if found != wanted or not views.are_installed(connection):
         views.remove(connection)
         command.upgrade(config(connection), revision)
         if wanted == head():
@@ -113,7 +157,7 @@ def _downgrade(connection: Connection, revision: str) -> None:
 
 
 def _wait_for_turn(connection: Connection) -> None:
-    """Queue up behind another migration, then never behind a long transaction of somebody else."""
+    """Queue up behind another migration, but never behind a long transaction of anybody else."""
     connection.exec_driver_sql("SELECT pg_advisory_xact_lock($1)", (_LOCK_KEY,))
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
 
@@ -129,3 +173,9 @@ def _refuse_unknown(found: str | None) -> None:
             f"The database is at revision {found}, which this Heed does not know: "
             "install the version of Heed that migrated it, or a newer one."
         )
+
+
+def _refuse_old_postgres(connection: Connection) -> None:
+    major = (connection.dialect.server_version_info or (0,))[0]
+    if major < _OLDEST_POSTGRES:
+        raise ConfigError(f"This is Postgres {major}; Heed needs {_OLDEST_POSTGRES} or newer.")

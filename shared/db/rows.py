@@ -14,6 +14,7 @@ from shared.db.columns import (
     JsonList,
     defaulted,
     flag,
+    identity_key,
     json_field,
     moment_field,
     now_field,
@@ -24,6 +25,22 @@ from shared.db.columns import (
     xid_field,
 )
 from shared.ids import new_id
+
+
+class Stored(SQLModel):
+    """A row with a UUIDv7 of its own."""
+
+    id: uuid.UUID = uuid_key()
+    project_id: int = project()
+    created_at: datetime = now_field()
+
+
+class Numbered(SQLModel):
+    """A row the database counts."""
+
+    id: int = identity_key()
+    project_id: int = project()
+    created_at: datetime = now_field()
 
 
 class RowVersion(SQLModel):
@@ -42,17 +59,11 @@ class RowVersion(SQLModel):
     created_at: datetime = now_field()
 
 
-class PostColumns(RowVersion):
-    """What one accepted post carries, whether feedback or preference, live or superseded."""
+class Origin(SQLModel):
+    """Where something that was sent comes from, whom it is about, and what may be done with it."""
 
-    id: uuid.UUID = Field(default_factory=new_id, nullable=False)
-    project_id: int = project()
-    target: str = Field(nullable=False)
-    clinician_id: str | None = None
     session_id: str | None = None
     agent_name: str | None = None
-    task_type: str | None = None
-    comments: str | None = None
     context: Json = json_field("{}")
     decision_id: str | None = None
     consent: Json = json_field("{}")
@@ -60,6 +71,17 @@ class PostColumns(RowVersion):
     subjects: list[str] = text_array()
     key_id: str | None = None
     timestamp: datetime = now_field()
+
+
+class PostColumns(RowVersion, Origin):
+    """What one accepted post carries, whether feedback or preference, live or superseded."""
+
+    id: uuid.UUID = Field(default_factory=new_id, nullable=False)
+    project_id: int = project()
+    target: str = Field(nullable=False)
+    clinician_id: str | None = None
+    task_type: str | None = None
+    comments: str | None = None
     processed: bool = flag()
 
 
@@ -144,12 +166,17 @@ def post_indexes(table: str) -> tuple[Index | UniqueConstraint, ...]:
         Index(
             f"ix_{table}_samples", "project_id", "xid", postgresql_where=text("consent_training")
         ),
-        Index(
-            f"ix_{table}_subjects",
-            "subjects",
-            postgresql_using="gin",
-            postgresql_where=text("subjects <> '{}'"),
-        ),
+        subjects_index(table),
+    )
+
+
+def subjects_index(table: str) -> Index:
+    """What finds the rows about a person; a query must repeat `subjects <> '{}'` to use it."""
+    return Index(
+        f"ix_{table}_subjects",
+        "subjects",
+        postgresql_using="gin",
+        postgresql_where=text("subjects <> '{}'"),
     )
 
 

@@ -8,20 +8,12 @@ beside this file holds what is not a table: views, the history trigger, monthly 
 import uuid
 from datetime import datetime
 
-import sqlalchemy as sa
-from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Index, Integer, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from shared.contracts.values import (
-    FeedbackType,
-    Outcome,
-    PersonKind,
-    RolloutStatus,
-    Side,
-    Thumb,
-)
+from shared.contracts.values import FeedbackType, Outcome, PersonKind, RolloutStatus, Side, Thumb
+from shared.db import rows
 from shared.db.columns import (
-    MOMENT,
     Json,
     Xid8,
     defaulted,
@@ -31,7 +23,6 @@ from shared.db.columns import (
     json_field,
     moment_field,
     now_field,
-    octets,
     one_of,
     project,
     project_key,
@@ -39,25 +30,16 @@ from shared.db.columns import (
     uuid_key,
     xid_field,
 )
-from shared.db.rows import (
-    FeedbackColumns,
-    PreferenceColumns,
-    Superseded,
-    WorkColumns,
-    post_indexes,
-    work_rules,
-)
 
 
 class Project(SQLModel, table=True):
     __tablename__ = "rlhf_projects"
-
-    id: int = identity_key(sa.Integer)
+    id: int = identity_key(Integer)
     name: str = Field(unique=True)
     created_at: datetime = now_field()
 
 
-class Feedback(FeedbackColumns, table=True):
+class Feedback(rows.FeedbackColumns, table=True):
     """The live row of each (target, step, rater)."""
 
     __tablename__ = "rlhf_feedback"
@@ -70,20 +52,14 @@ class Feedback(FeedbackColumns, table=True):
         one_of("feedback_type", FeedbackType),
         Index(None, "project_id", "interaction_id"),
         Index(None, "project_id", "agent_name", "timestamp"),
-        *post_indexes("rlhf_feedback"),
-        Index(
-            "ix_rlhf_feedback_pending",
-            "project_id",
-            "session_id",
-            "agent_name",
-            postgresql_where=text("pending"),
-        ),
+        *rows.post_indexes("rlhf_feedback"),
+        Index("ix_feedback_pending", "session_id", "agent_name", postgresql_where=text("pending")),
     )
 
     id: uuid.UUID = uuid_key()
 
 
-class FeedbackHistory(Superseded, FeedbackColumns, table=True):
+class FeedbackHistory(rows.Superseded, rows.FeedbackColumns, table=True):
     """Superseded versions; partitioned by month of `superseded_at`."""
 
     __tablename__ = "rlhf_feedback_history"
@@ -94,7 +70,7 @@ class FeedbackHistory(Superseded, FeedbackColumns, table=True):
     )
 
 
-class Preference(PreferenceColumns, table=True):
+class Preference(rows.PreferenceColumns, table=True):
     """The live comparison of each (pair, rater)."""
 
     __tablename__ = "rlhf_preferences"
@@ -108,13 +84,13 @@ class Preference(PreferenceColumns, table=True):
         ),
         one_of("outcome", Outcome),
         in_range("strength", 0, 3),
-        *post_indexes("rlhf_preferences"),
+        *rows.post_indexes("rlhf_preferences"),
     )
 
     id: uuid.UUID = uuid_key()
 
 
-class PreferenceHistory(Superseded, PreferenceColumns, table=True):
+class PreferenceHistory(rows.Superseded, rows.PreferenceColumns, table=True):
     """Superseded comparisons; partitioned by month of `superseded_at`."""
 
     __tablename__ = "rlhf_preferences_history"
@@ -133,46 +109,28 @@ class Receipt(SQLModel, table=True):
 
     project_id: int = Field(primary_key=True)
     key: str = Field(primary_key=True)
-    body_mac: bytes = octets()
+    body_mac: bytes
     row_id: uuid.UUID
     reply: Json = json_field("{}")
     created_at: datetime = now_field()
 
 
-class InteractionRecord(SQLModel, table=True):
+class InteractionRecord(rows.Origin, rows.Stored, table=True):
     """A recorded exchange; the view `rlhf_interactions` adds its latest stars and comment."""
 
     __tablename__ = "rlhf_interaction_records"
     __table_args__ = (
         UniqueConstraint("project_id", "interaction_id"),
-        Index(
-            "ix_rlhf_interaction_records_session",
-            "project_id",
-            "session_id",
-            "agent_name",
-            "timestamp",
-        ),
+        Index("ix_interactions_of_session", "project_id", "session_id", "agent_name", "timestamp"),
         Index(None, "project_id", "created_at", "id"),
-        Index("ix_rlhf_interaction_records_subjects", "subjects", postgresql_using="gin"),
+        rows.subjects_index("rlhf_interaction_records"),
     )
 
-    id: uuid.UUID = uuid_key()
-    project_id: int = project()
     interaction_id: str
-    session_id: str | None = None
-    agent_name: str | None = None
     user_prompt: str
     ai_response: str
     structured_response: Json | None = json_field()
     model_version: str | None = None
-    decision_id: str | None = None
-    context: Json = json_field("{}")
-    consent: Json = json_field("{}")
-    consent_training: bool
-    subjects: list[str] = text_array()
-    key_id: str | None = None
-    timestamp: datetime = now_field()
-    created_at: datetime = now_field()
 
 
 class ReasoningStep(SQLModel, table=True):
@@ -191,7 +149,6 @@ class Rater(SQLModel, table=True):
     """What is known of one pseudonymous rater: qualification, weight, reliability."""
 
     __tablename__ = "rlhf_raters"
-
     project_id: int = project_key()
     rater: str = Field(primary_key=True)
     role: str | None = None
@@ -200,7 +157,7 @@ class Rater(SQLModel, table=True):
     created_at: datetime = now_field()
 
 
-class Consent(SQLModel, table=True):
+class Consent(rows.Stored, table=True):
     """Consent given or withdrawn by a rater or a subject, per purpose; the newest row counts."""
 
     __tablename__ = "rlhf_consents"
@@ -209,40 +166,33 @@ class Consent(SQLModel, table=True):
         Index(None, "project_id", "kind", "person", "purpose", "created_at"),
     )
 
-    id: uuid.UUID = uuid_key()
-    project_id: int = project()
     kind: str
     person: str
     purpose: str
     granted: bool
-    created_at: datetime = now_field()
 
 
 class SubjectKey(SQLModel, table=True):
     """The wrapped data key of one person; erasing the person destroys it."""
 
     __tablename__ = "rlhf_subject_keys"
-
     project_id: int = project_key()
     person: str = Field(primary_key=True)
-    wrapped_key: bytes | None = Field(default=None, sa_type=sa.LargeBinary)
+    wrapped_key: bytes | None = None
     master_key_id: str
     created_at: datetime = now_field()
     destroyed_at: datetime | None = moment_field()
 
 
-class Erasure(SQLModel, table=True):
+class Erasure(rows.Stored, table=True):
     __tablename__ = "rlhf_erasures"
     __table_args__ = (one_of("kind", PersonKind),)
 
-    id: uuid.UUID = uuid_key()
-    project_id: int = project()
     kind: str
     person: str
-    seqs: list[int] = Field(sa_type=sa.ARRAY(sa.BigInteger), nullable=False)
+    seqs: list[int] = Field(sa_type=ARRAY(BigInteger), nullable=False)
     receipt: Json = json_field("{}")
     requested_by: str | None = None
-    created_at: datetime = now_field()
     finished_at: datetime | None = moment_field()
 
 
@@ -257,14 +207,10 @@ class Lineage(SQLModel, table=True):
     created_at: datetime = now_field()
 
 
-class Dataset(SQLModel, table=True):
+class Dataset(rows.Numbered, table=True):
     """A frozen snapshot; its rows are bits in `rlhf_dataset_rows`, its text a file by hash."""
 
     __tablename__ = "rlhf_datasets"
-    __table_args__ = (Index(None, "project_id", "created_at"),)
-
-    id: int = identity_key(sa.Integer)
-    project_id: int = project()
     name: str
     sha256: str
     uri: str
@@ -274,17 +220,15 @@ class Dataset(SQLModel, table=True):
     watermark: int | None = Field(default=None, sa_type=Xid8)
     previous_sha256: list[str] = text_array()
     created_by: str | None = None
-    created_at: datetime = now_field()
 
 
 class DatasetRows(SQLModel, table=True):
     """Membership: bit i of chunk c says that the row version with seq c * 65,536 + i is in."""
 
     __tablename__ = "rlhf_dataset_rows"
-
-    chunk: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
-    dataset_id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
-    bits: bytes = octets()
+    chunk: int = Field(primary_key=True)
+    dataset_id: int = Field(primary_key=True, sa_type=BigInteger)
+    bits: bytes
 
 
 class PromptGroup(SQLModel, table=True):
@@ -294,18 +238,18 @@ class PromptGroup(SQLModel, table=True):
     __table_args__ = (one_of("side", Side),)
 
     project_id: int = project_key()
-    group_hash: bytes = Field(primary_key=True, sa_type=sa.LargeBinary)
+    group_hash: bytes = Field(primary_key=True)
     side: str
     first_seen: datetime = now_field()
 
 
-class TrainingRun(WorkColumns, table=True):
+class TrainingRun(rows.WorkColumns, table=True):
     """Every training run of every kind, and its place in the queue."""
 
     __tablename__ = "rlhf_reward_model_training"
-    __table_args__ = work_rules("rlhf_reward_model_training")
+    __table_args__ = rows.work_rules("rlhf_reward_model_training")
 
-    dataset_id: int | None = None
+    dataset_id: int | None = Field(None, sa_type=BigInteger)
     model_version_id: uuid.UUID | None = None
     metrics: Json = json_field("{}")
     code_version: str | None = None
@@ -314,16 +258,15 @@ class TrainingRun(WorkColumns, table=True):
     log_uri: str | None = None
 
 
-class Job(WorkColumns, table=True):
+class Job(rows.WorkColumns, table=True):
     """Small work: webhooks, erasures, reports."""
 
     __tablename__ = "rlhf_jobs"
-    __table_args__ = work_rules("rlhf_jobs")
+    __table_args__ = rows.work_rules("rlhf_jobs")
 
 
 class Schedule(SQLModel, table=True):
     __tablename__ = "rlhf_schedules"
-
     project_id: int = project_key()
     name: str = Field(primary_key=True)
     cron: str | None = None
@@ -334,14 +277,12 @@ class Schedule(SQLModel, table=True):
     enabled: bool = flag(default=True)
 
 
-class ModelVersion(SQLModel, table=True):
+class ModelVersion(rows.Stored, table=True):
     """A stored model; versions are never overwritten."""
 
     __tablename__ = "rlhf_model_versions"
     __table_args__ = (UniqueConstraint("project_id", "name", "version"),)
 
-    id: uuid.UUID = uuid_key()
-    project_id: int = project()
     name: str
     version: int
     kind: str
@@ -350,8 +291,7 @@ class ModelVersion(SQLModel, table=True):
     metrics: Json = json_field("{}")
     gate: Json | None = json_field()
     run_id: uuid.UUID | None = None
-    dataset_id: int | None = None
-    created_at: datetime = now_field()
+    dataset_id: int | None = Field(None, sa_type=BigInteger)
     retired_at: datetime | None = moment_field()
 
 
@@ -359,7 +299,6 @@ class ModelAlias(SQLModel, table=True):
     """Which version `champion` or `challenger` means now."""
 
     __tablename__ = "rlhf_model_aliases"
-
     project_id: int = project_key()
     name: str = Field(primary_key=True)
     alias: str = Field(primary_key=True)
@@ -367,14 +306,10 @@ class ModelAlias(SQLModel, table=True):
     updated_at: datetime = now_field()
 
 
-class AliasChange(SQLModel, table=True):
+class AliasChange(rows.Numbered, table=True):
     """Every move of an alias, who made it and on which verdict; rolling back reads it."""
 
     __tablename__ = "rlhf_alias_changes"
-    __table_args__ = (Index(None, "project_id", "name", "alias", "id"),)
-
-    id: int = identity_key()
-    project_id: int = project()
     name: str
     alias: str
     from_version_id: uuid.UUID | None = Field(None, foreign_key="rlhf_model_versions.id")
@@ -383,17 +318,14 @@ class AliasChange(SQLModel, table=True):
     reason: str | None = None
     verdict: Json | None = json_field()
     changed_by: str | None = None
-    created_at: datetime = now_field()
 
 
-class Rollout(SQLModel, table=True):
+class Rollout(rows.Stored, table=True):
     """Traffic shared between two versions: a canary or an A/B test."""
 
     __tablename__ = "rlhf_rollouts"
     __table_args__ = (in_range("share", 0, 1), one_of("status", RolloutStatus))
 
-    id: uuid.UUID = uuid_key()
-    project_id: int = project()
     name: str
     baseline_id: uuid.UUID = Field(foreign_key="rlhf_model_versions.id")
     candidate_id: uuid.UUID = Field(foreign_key="rlhf_model_versions.id")
@@ -401,7 +333,6 @@ class Rollout(SQLModel, table=True):
     status: str = defaulted("running")
     plan: Json = json_field("{}")
     result: Json = json_field("{}")
-    created_at: datetime = now_field()
     finished_at: datetime | None = moment_field()
 
 
@@ -409,7 +340,6 @@ class Decision(SQLModel, table=True):
     """Which version answered a re-ranking or an assignment; feedback names its id."""
 
     __tablename__ = "rlhf_decisions"
-
     project_id: int = project_key()
     decision_id: str = Field(primary_key=True)
     kind: str
@@ -422,18 +352,17 @@ class Decision(SQLModel, table=True):
 
 class ApiKey(SQLModel, table=True):
     __tablename__ = "rlhf_api_keys"
-
     public_id: str = Field(primary_key=True)
     project_id: int = project()
     name: str
-    secret_sha256: bytes = octets()
+    secret_sha256: bytes
     scopes: list[str] = text_array()
     created_at: datetime = now_field()
     expires_at: datetime | None = moment_field()
     revoked_at: datetime | None = moment_field()
 
 
-class Outbox(SQLModel, table=True):
+class Outbox(rows.Numbered, table=True):
     """Events to hand out, written in the transaction that made them true."""
 
     __tablename__ = "rlhf_outbox"
@@ -441,37 +370,28 @@ class Outbox(SQLModel, table=True):
         Index("ix_rlhf_outbox_waiting", "id", postgresql_where=text("dispatched_at IS NULL")),
     )
 
-    id: int = identity_key()
-    project_id: int = project()
     event: str
     payload: Json = json_field("{}")
     xid: int = xid_field()
-    created_at: datetime = now_field()
     dispatched_at: datetime | None = moment_field()
 
 
-class Webhook(SQLModel, table=True):
+class Webhook(rows.Stored, table=True):
     __tablename__ = "rlhf_webhooks"
-
-    id: uuid.UUID = uuid_key()
-    project_id: int = project()
     url: str
     events: list[str] = text_array()
-    wrapped_secret: bytes = octets()
+    wrapped_secret: bytes
     enabled: bool = flag(default=True)
-    created_at: datetime = now_field()
 
 
 class AuditEntry(SQLModel, table=True):
     """Who read, exported, erased, promoted; append-only, partitioned by month."""
 
     __tablename__ = "rlhf_audit_log"
-    __table_args__ = ({"postgresql_partition_by": "RANGE (created_at)"},)
+    __table_args__ = {"postgresql_partition_by": "RANGE (created_at)"}
 
     id: uuid.UUID = uuid_key()
-    created_at: datetime = Field(
-        primary_key=True, sa_type=MOMENT, sa_column_kwargs={"server_default": text("now()")}
-    )
+    created_at: datetime = now_field(primary_key=True)
     project_id: int = project()
     actor: str
     action: str

@@ -8,8 +8,7 @@ import hashlib
 
 from sqlalchemy import Connection
 
-from shared.db.rows import RowVersion
-from shared.db.tables import Feedback, FeedbackHistory, Preference, PreferenceHistory
+from shared.db.tables import Feedback
 
 MONTHS_AHEAD = 3
 
@@ -106,22 +105,23 @@ FOR EACH STATEMENT EXECUTE FUNCTION heed_refuse_change()
 """
 
 
-def _keep_history(live: type[RowVersion], history: type[RowVersion], function: str) -> list[str]:
+def _keep_history(live: str, history: str, function: str) -> list[str]:
     """The function and trigger that copy a superseded version, column by column."""
-    columns = ", ".join(f'"{column.name}"' for column in live.__table__.columns)  # type: ignore[attr-defined]
-    old = ", ".join(f'OLD."{column.name}"' for column in live.__table__.columns)  # type: ignore[attr-defined]
+    names = [column.name for column in Feedback.metadata.tables[live].columns]
+    columns = ", ".join(f'"{name}"' for name in names)
+    old = ", ".join(f'OLD."{name}"' for name in names)
+    copy = f"INSERT INTO {history} ({columns}, superseded_by, superseded_at) "
     return [
         f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $body$ BEGIN "
-        f"INSERT INTO {history.__tablename__} ({columns}, superseded_by, superseded_at) "
-        f"VALUES ({old}, NEW.id, now()); RETURN NULL; END $body$",
-        f"CREATE TRIGGER heed_keep_history AFTER UPDATE ON {live.__tablename__} FOR EACH ROW "
+        f"{copy} VALUES ({old}, NEW.id, now()); RETURN NULL; END $body$",
+        f"CREATE TRIGGER heed_keep_history AFTER UPDATE ON {live} FOR EACH ROW "
         f"WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION {function}()",
     ]
 
 
 _PROGRAMS = [
-    *_keep_history(Feedback, FeedbackHistory, "heed_keep_feedback"),
-    *_keep_history(Preference, PreferenceHistory, "heed_keep_preference"),
+    *_keep_history("rlhf_feedback", "rlhf_feedback_history", "heed_keep_feedback"),
+    *_keep_history("rlhf_preferences", "rlhf_preferences_history", "heed_keep_preference"),
     _REFUSE_CHANGE,
     _AUDIT_ROWS,
     _AUDIT_TABLE,
