@@ -112,8 +112,10 @@ async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         raise DatabaseUnavailable(
             f"Postgres refuses the connection ({reason}): check HEED_DATABASE_URL."
         ) from None
-    async with connection:
+    try:
         yield connection
+    finally:
+        await connection.close()
 
 
 @contextmanager
@@ -176,6 +178,7 @@ def _refuse_unknown(found: str | None) -> None:
 
 
 def _refuse_old_postgres(connection: Connection) -> None:
-    major = (connection.dialect.server_version_info or (0,))[0]
+    number = connection.exec_driver_sql("SELECT current_setting('server_version_num')::int")
+    major = int(number.scalar_one()) // 10_000
     if major < _OLDEST_POSTGRES:
         raise ConfigError(f"This is Postgres {major}; Heed needs {_OLDEST_POSTGRES} or newer.")
