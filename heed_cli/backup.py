@@ -1,0 +1,177 @@
+"""`heed backup` and `heed restore`: database, artifacts and secret key in one file.
+
+The dump comes before the artifacts: those are named by their content and only ever added, so every
+artifact that the dump speaks of is in the file.
+"""
+
+import hmac
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from heed_cli.archive import Facts, new_archive, unpack
+from heed_cli.database import database, in_transaction, upgrade
+from heed_cli.deployment import UNFINISHED_RESTORE, Deployment
+from heed_cli.postgres_dump import dump, load
+from heed_cli.services import DataDir
+from heed_cli.terminal import done, say, working
+from shared.config import Settings
+from shared.db import embedded
+from shared.errors import ConfigError, Conflict
+from shared.privacy import load_secret, mac
+
+app = typer.Typer()
+_DUMP, _SECRET, _ARTIFACTS = "database.dump", "secret.key", "artifacts"
+_TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname !~ '^pg_|^information_schema$'"
+File = Annotated[Path, typer.Argument(help="The backup, such as `heed-2026-01-31.tar`.")]
+
+
+@app.command()
+def backup(
+    file: File,
+    secret_key: Annotated[
+        bool, typer.Option(help="Include the secret key, which models and pseudonyms depend on.")
+    ] = True,
+    data_dir: DataDir = None,
+) -> None:
+    """Write database and models into one file. The services may go on meanwhile."""
+    settings = Deployment.of(data_dir).settings
+    with (
+        working("backing up …"),
+        database(settings) as url,
+        new_archive(file) as archive,
+        TemporaryDirectory(dir=file.absolute().parent, prefix=".heed-backup-") as aside,
+    ):
+        facts = _facts(settings, url)
+        dump(url, facts["postgres"], Path(aside, _DUMP))
+        archive.add(Path(aside, _DUMP), _DUMP)
+        if secret_key:
+            Path(aside, _SECRET).write_bytes(load_secret(settings))
+            archive.add(Path(aside, _SECRET), _SECRET)
+        for path in _stored(settings.artifacts):
+            archive.add(path, f"{_ARTIFACTS}/{path.relative_to(settings.artifacts).as_posix()}")
+        archive.finish(facts)
+    done("backup", f"{file}, {file.stat().st_size / 1e6:.1f} MB")
+    if secret_key:
+        say("    [dim]It holds what people wrote and the secret key: keep it as private.[/dim]")
+
+
+@app.command()
+def restore(file: File, data_dir: DataDir = None) -> None:
+    """Read a backup into an empty data folder and an empty database."""
+    settings = Deployment.of(data_dir).settings
+    with working("restoring …"), _emptied_on_failure(settings) as aside:
+        facts = unpack(file, aside)
+        secret = _secret_of(settings, aside, facts["secret_fingerprint"])
+        with database(settings) as url:
+            _require_empty(url)
+            load(url, in_transaction(url, _major, on_any_schema=True), aside / _DUMP)
+            schema = upgrade(url)
+        if (aside / _ARTIFACTS).exists():
+            shutil.copytree(aside / _ARTIFACTS, settings.artifacts, dirs_exist_ok=True)
+        if secret is not None:
+            secret.rename(settings.data_dir / _SECRET)
+    done("restore", f"{settings.data_dir}: backup of {facts['made_at']:.16}, schema {schema}")
+    say("    Start it with: heed up")
+
+
+def _facts(settings: Settings, url: str) -> Facts:
+    return {
+        "made_at": datetime.now(UTC).isoformat(),
+        "heed": version("heed-rlhf"),
+        "postgres": in_transaction(url, _major),
+        "secret_fingerprint": _fingerprint(load_secret(settings)),
+    }
+
+
+async def _major(session: AsyncSession) -> int:
+    return int(await session.scalar(text("SHOW server_version_num"))) // 10_000
+
+
+def _fingerprint(secret: bytes) -> str:
+    return mac(secret, "backup").hex()
+
+
+def _stored(artifacts: Path) -> Iterator[Path]:
+    """Whole artifacts; those being written lie in a hidden folder."""
+    for path in sorted(artifacts.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(artifacts).parts[:-1])
+        if path.is_file() and not hidden:
+            yield path
+
+
+@contextmanager
+def _emptied_on_failure(settings: Settings) -> Iterator[Path]:
+    """A folder to unpack into; while it exists, the data dir is known to be half restored."""
+    aside = settings.data_dir / UNFINISHED_RESTORE
+    if not aside.exists():
+        _require_no_files(settings)
+    _clear(settings)
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        aside.mkdir(mode=0o700)
+    except OSError as error:
+        raise ConfigError(
+            f"{settings.data_dir} cannot be written ({error.strerror}): "
+            "set HEED_DATA_DIR to a folder that can."
+        ) from None
+    try:
+        yield aside
+    except BaseException:
+        _clear(settings)
+        raise
+    shutil.rmtree(aside)
+
+
+def _require_no_files(settings: Settings) -> None:
+    there = {path.name for path in settings.data_dir.glob("*")} - {_SECRET}
+    if there or any(settings.artifacts.glob("*")):
+        raise Conflict(
+            f"{settings.data_dir} is in use: restore into an empty folder (--data-dir), "
+            "then move it here if you wish."
+        )
+
+
+def _clear(settings: Settings) -> None:
+    """Remove what an unfinished restore left in a folder that was empty before it."""
+    embedded.stop(settings.data_dir)
+    for path in (*settings.artifacts.glob("*"), *settings.data_dir.glob("*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _SECRET:
+            path.unlink(missing_ok=True)
+
+
+def _secret_of(settings: Settings, aside: Path, fingerprint: str) -> Path | None:
+    """The file of the backup's secret when it is needed; ours must be the same one.
+
+    Models and pseudonyms mean nothing under another secret.
+    """
+    target, stored = settings.data_dir / _SECRET, aside / _SECRET
+    if settings.secret_key is None and not target.exists():
+        if stored.exists():
+            return stored
+        raise ConfigError(
+            f"This backup was made without its secret key: set HEED_SECRET_KEY, or put the key "
+            f"into {target}, then restore again."
+        )
+    if not hmac.compare_digest(_fingerprint(load_secret(settings)), fingerprint):
+        raise ConfigError(
+            "The secret key of HEED_SECRET_KEY or `secret.key` is not the one of this backup: "
+            "without it neither models nor pseudonyms can be used."
+        )
+    return None
+
+
+def _require_empty(url: str) -> None:
+    if in_transaction(url, lambda session: session.scalar(text(_TABLES)), on_any_schema=True):
+        raise Conflict("The database at HEED_DATABASE_URL has tables: restore into an empty one.")

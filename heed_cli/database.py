@@ -1,0 +1,79 @@
+"""How commands reach the database: started when it must be, and left as it was found."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.config import Settings
+from shared.db import embedded, migrate
+from shared.db.connect import resolve_database_url
+from shared.db.engine import create_engine, create_sessions
+from shared.db.faults import reaching_database
+
+T = TypeVar("T")
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """The URL of the deployment's database; an embedded one that did not run stops afterwards.
+
+    Raises:
+        HeedError: it cannot be reached or started.
+    """
+    was_running = settings.database_url is not None or embedded.attach(settings.data_dir)
+    try:
+        yield resolve_database_url(settings, start=True)
+    finally:
+        if not was_running:
+            embedded.stop(settings.data_dir)
+
+
+def in_transaction(
+    url: str, work: Callable[[AsyncSession], Awaitable[T]], *, on_any_schema: bool = False
+) -> T:
+    """What `work` returns, run in one transaction that commits when it succeeds.
+
+    Raises:
+        HeedError: the database cannot be reached, its schema is not current, or `work` refused.
+    """
+
+    async def run() -> T:
+        async with transaction(url, on_any_schema=on_any_schema) as session:
+            return await work(session)
+
+    return asyncio.run(run())
+
+
+def with_session(settings: Settings, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+    """Like `in_transaction`, on the deployment's own database."""
+    with database(settings) as url:
+        return in_transaction(url, work)
+
+
+@asynccontextmanager
+async def transaction(url: str, *, on_any_schema: bool = False) -> AsyncIterator[AsyncSession]:
+    """One transaction on an engine of its own; normally only on this code's schema."""
+    engine = create_engine(url)
+    try:
+        with reaching_database():
+            if not on_any_schema:
+                await migrate.require_current(engine)
+            async with create_sessions(engine).begin() as session:
+                yield session
+    finally:
+        await engine.dispose()
+
+
+def upgrade(url: str) -> str:
+    """Migrate to the newest schema; what was done, in words.
+
+    Raises:
+        HeedError: the database cannot be reached, or was migrated by a newer Heed.
+    """
+    with reaching_database():
+        before = migrate.current(url)
+        migrate.upgrade(url)
+    return f"at {before}" if before == migrate.head() else f"{before or 'new'} → {migrate.head()}"

@@ -1,0 +1,102 @@
+"""`heed keys create | list | rotate | revoke`."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.table import Table
+
+from heed_cli.deployment import Deployment
+from heed_cli.services import DataDir
+from heed_cli.terminal import console, done, say
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+T = TypeVar("T")
+app = typer.Typer(help="Create, list, rotate and revoke API keys.", no_args_is_help=True)
+Project = Annotated[int, typer.Option(min=1, help="The project the key belongs to.")]
+PublicId = Annotated[str, typer.Argument(help="The part between the two underscores of a key.")]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Who uses it, such as `web-app`.")],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="What it may do; repeat it. Without: feedback:write and score."),
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Days until it expires.")] = None,
+    project: Project = 1,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a key and show it once."""
+    from shared.keys import Scope, create_key
+
+    scopes = scope or [Scope.FEEDBACK_WRITE, Scope.SCORE]
+    expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
+    token = _run(
+        data_dir,
+        lambda session: create_key(
+            session, name=name, scopes=scopes, project_id=project, expires_at=expires_at
+        ),
+    )
+    _show(token)
+
+
+@app.command("list")
+def list_all(project: Project = 1, data_dir: DataDir = None) -> None:
+    """The keys of a project; their secrets are not stored and so not shown."""
+    from shared.keys import list_keys
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("id", "name", "scopes", "made", "state"):
+        table.add_column(heading)
+    for key in _run(data_dir, lambda session: list_keys(session, project_id=project)):
+        table.add_row(
+            key.public_id,
+            key.name,
+            " ".join(key.scopes),
+            f"{key.created_at:%Y-%m-%d}",
+            _state(key.revoked_at, key.expires_at),
+        )
+    console.print(table)
+
+
+@app.command()
+def rotate(public_id: PublicId, project: Project = 1, data_dir: DataDir = None) -> None:
+    """Replace a key by a new one of the same rights; the old one ends at once."""
+    from shared.keys import rotate_key
+
+    _show(_run(data_dir, lambda session: rotate_key(session, public_id, project_id=project)))
+
+
+@app.command()
+def revoke(public_id: PublicId, project: Project = 1, data_dir: DataDir = None) -> None:
+    """End a key at once, everywhere."""
+    from shared.keys import revoke_key
+
+    _run(data_dir, lambda session: revoke_key(session, public_id, project_id=project))
+    done(public_id, "revoked")
+
+
+def _run(data_dir: Path | None, work: "Callable[[AsyncSession], Awaitable[T]]") -> T:
+    from heed_cli.database import with_session
+
+    return with_session(Deployment.of(data_dir).settings, work)
+
+
+def _show(token: str) -> None:
+    say(token)
+    say("[dim]Shown once; only its hash is stored.[/dim]")
+
+
+def _state(revoked_at: datetime | None, expires_at: datetime | None) -> str:
+    if revoked_at is not None:
+        return "[red]revoked[/red]"
+    if expires_at is None:
+        return "[green]valid[/green]"
+    word = "expired" if expires_at <= datetime.now(UTC) else "valid until"
+    return f"{word} {expires_at:%Y-%m-%d}"
