@@ -1,0 +1,58 @@
+"""Settings of the trainer: what it takes to train, to be promoted, and to work through a queue."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from shared.config import Settings
+
+
+class GatePolicy(StrEnum):
+    """Which verdict promotes a new model by itself."""
+
+    BETTER = "better"
+    NOT_WORSE = "not_worse"
+    MANUAL = "manual"
+
+
+class TrainerSettings(Settings):
+    """Settings of `python -m services.trainer` and of every command that trains."""
+
+    min_rated: int = Field(
+        50, ge=2, description="Fewest rated responses and comparisons that a training accepts."
+    )
+    test_share: float = Field(
+        0.2, gt=0, lt=1, description="Share of newly seen prompt groups that is held out for good."
+    )
+    gate: GatePolicy = Field(
+        GatePolicy.BETTER,
+        description="Verdict that promotes by itself: `better`, `not_worse`, or `manual` (none).",
+    )
+    gate_margin: float = Field(
+        0.02,
+        gt=0,
+        lt=1,
+        description="Pair accuracy a model may lose and still count as not worse; 0.02 = 2 points.",
+    )
+    gate_min_correlation: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        description="Least Pearson correlation with held-out ratings; empty: no such gate.",
+    )
+    gate_max_mse: float | None = Field(
+        None,
+        gt=0,
+        description="Largest mean squared error against held-out ratings on 0–1; empty: no gate.",
+    )
+    gate_min_accuracy: float | None = Field(
+        None, ge=0, le=1, description="Least accuracy on held-out pairs; empty: no such gate."
+    )
+    worker_queues: str = Field(
+        "cpu", description="Queues the worker takes runs from, separated by commas."
+    )
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues the worker takes runs from."""
+        return [name.strip() for name in self.worker_queues.split(",") if name.strip()]

@@ -1,0 +1,160 @@
+"""Preferences files: JSON Lines of prompt / chosen / rejected, written by Heed or by anybody."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from services.trainer.datasets import Evidence
+from services.trainer.examples import PreferencePair, RewardDataset
+from services.trainer.lines import canonical
+from services.trainer.snapshots import preference_lines, write_lines
+from services.trainer.splits import GroupOf, choose_sides, group_by_secret
+from shared.contracts.values import Side
+from shared.errors import ConfigError, InvalidInput
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+TEST_SHARE = 0.2
+_METADATA = {"source", "group", "weight", "row_ids", "agent", "task"}
+
+
+class PreferenceLine(BaseModel):
+    """One line of a preferences file; fields it does not name are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    prompt: str = Field(min_length=1)
+    chosen: str = Field(min_length=1)
+    rejected: str = Field(min_length=1)
+    split: str | None = Field(None, pattern="^(train|test)$")
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+def read_preferences(path: Path) -> list[PreferenceLine]:
+    """Every comparison of a preferences file.
+
+    Raises:
+        InvalidInput: the file cannot be read, is empty, or a line is wrong; the message names the
+            line and the column, never the text.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            found = [_parse(text, at) for at, text in enumerate(file, start=1) if text.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(
+            f"{path} cannot be read ({type(error).__name__}); it must be UTF-8 JSON Lines with "
+            "prompt, chosen and rejected."
+        ) from None
+    if not found:
+        raise InvalidInput(f"{path} has no lines; write it with `heed dataset prepare`.")
+    return found
+
+
+def evidence_of_file(path: Path, group_of: GroupOf) -> tuple[Evidence, dict[bytes, Side]]:
+    """The comparisons of a preferences file, and the sides it names for its prompt groups.
+
+    A group that the file has on both sides is held out, so that nothing of it is trained on.
+
+    Raises:
+        InvalidInput: see `read_preferences`.
+    """
+    evidence, proposed = Evidence(), dict[bytes, Side]()
+    for at, line in enumerate(read_preferences(path), start=1):
+        group = group_of(line.prompt)
+        if line.split is not None and proposed.get(group) is not Side.TEST:
+            proposed[group] = Side(line.split)
+        if line.chosen != line.rejected:
+            evidence.pairs.append(
+                PreferencePair(
+                    line.prompt,
+                    chosen=line.chosen,
+                    rejected=line.rejected,
+                    group=group,
+                    weight=_weight(line.metadata),
+                    row_ids=(f"line:{at}",),
+                )
+            )
+    return evidence, proposed
+
+
+def export_preferences(dataset: RewardDataset, output: Path) -> int:
+    """Write a dataset's comparisons as a preferences file; how many there are.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    lines = [canonical(line) for line in preference_lines(dataset)]
+    aside = output.with_name(f".{output.name}.partial")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_lines(aside, lines)
+        aside.replace(output)
+    except OSError as error:
+        raise ConfigError(
+            f"{output} cannot be written ({error.strerror}); give another --output."
+        ) from None
+    return len(lines)
+
+
+def prepare_preference_dataset(path: str | Path) -> "DatasetDict":
+    """A preferences file as a Hugging Face `DatasetDict` with `train` and `test`.
+
+    Lines without a split are split by normalised prompt, the same way every time. Nothing is
+    cached on disk, so erasing the file erases the text.
+
+    Raises:
+        InvalidInput: see `read_preferences`.
+    """
+    from datasets import Dataset, DatasetDict
+
+    lines = _with_sides(read_preferences(Path(path)))
+    is_ours = all(line.metadata.keys() <= _METADATA for line in lines)
+    return DatasetDict(
+        {
+            side.value: Dataset.from_list(
+                [_row(line, is_ours) for line in lines if line.split == side],
+                features=_features(is_ours),
+            )
+            for side in Side
+        }
+    )
+
+
+def _parse(text: str, at: int) -> PreferenceLine:
+    try:
+        return PreferenceLine.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        column = ".".join(str(part) for part in first["loc"]) or "the JSON"
+        raise InvalidInput(f"Line {at}: {column} is wrong ({first['msg']}).") from None
+
+
+def _weight(metadata: Mapping[str, Any]) -> float:
+    weight = metadata.get("weight")
+    return float(weight) if isinstance(weight, int | float) and 0 < weight < 1e6 else 1.0
+
+
+def _with_sides(lines: list[PreferenceLine]) -> list[PreferenceLine]:
+    if all(line.split for line in lines):
+        return lines
+    group_of = group_by_secret(b"a preferences file is split alike everywhere", 0)
+    sides = choose_sides({group_of(line.prompt): True for line in lines}, {}, TEST_SHARE)
+    return [line.model_copy(update={"split": sides[group_of(line.prompt)]}) for line in lines]
+
+
+def _row(line: PreferenceLine, is_ours: bool) -> dict[str, Any]:
+    row = line.model_dump(include={"prompt", "chosen", "rejected", "metadata"})
+    return row if is_ours else row | {"metadata": canonical(line.metadata)}
+
+
+def _features(is_ours: bool) -> Any:
+    """Fixed columns; metadata that Heed did not write is kept as its JSON text."""
+    from datasets import Features, List, Value
+
+    text = Value("string")
+    ours = {"source": text, "group": text, "weight": Value("float64")}
+    ours |= {"row_ids": List(text), "agent": text, "task": text}
+    return Features(prompt=text, chosen=text, rejected=text, metadata=ours if is_ours else text)

@@ -1,0 +1,168 @@
+"""Frozen datasets: the text as a file named by its hash, the rows as bits, the sides for good.
+
+Everything of one snapshot happens in one transaction: reading the posts, fixing the sides of new
+prompt groups, storing the dataset with its membership, and marking its rows `processed`.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.trainer.datasets import Evidence, as_bytes, collect_evidence
+from services.trainer.examples import RewardDataset
+from services.trainer.lines import preference_line, read_snapshot, snapshot_lines
+from services.trainer.queries import (
+    mark_processed,
+    settled_before,
+    trainable_feedback,
+    trainable_preferences,
+)
+from services.trainer.splits import fix_sides, group_by_secret
+from shared.artifacts import FolderStore, file_sha256
+from shared.contracts.values import Side
+from shared.db.columns import Json
+from shared.db.tables import Dataset, DatasetRows
+from shared.errors import ArtifactError
+
+CHUNK = 65_536
+
+
+@dataclass(frozen=True)
+class Freezing:
+    """What a snapshot is made with: where it is stored, and how prompts are grouped and split."""
+
+    store: FolderStore
+    secret: bytes
+    test_share: float
+    created_by: str | None = None
+
+
+async def freeze_feedback(
+    session: AsyncSession, freezing: Freezing, *, name: str = "feedback"
+) -> Dataset:
+    """A new dataset of every post that may be trained on now.
+
+    Raises:
+        ArtifactError: its file cannot be stored.
+    """
+    project_id = freezing.store.project_id
+    watermark = await settled_before(session)
+    feedback = await trainable_feedback(session, project_id)
+    preferences = await trainable_preferences(session, project_id)
+    group_of = group_by_secret(freezing.secret, project_id)
+    evidence = await asyncio.to_thread(collect_evidence, feedback, preferences, group_of)
+    dataset = await freeze(session, freezing, evidence, name=name)
+    dataset.watermark = watermark
+    return dataset
+
+
+async def freeze(
+    session: AsyncSession,
+    freezing: Freezing,
+    evidence: Evidence,
+    *,
+    name: str,
+    proposed: Mapping[bytes, Side] | None = None,
+) -> Dataset:
+    """A new dataset of this evidence; `proposed` sides hold for groups not seen before.
+
+    Raises:
+        ArtifactError: its file cannot be stored.
+    """
+    store = freezing.store
+    sides = await fix_sides(
+        session,
+        evidence.groups,
+        project_id=store.project_id,
+        test_share=freezing.test_share,
+        proposed=proposed,
+    )
+    uri, sha256 = await asyncio.to_thread(_store, store, snapshot_lines(evidence, sides))
+    dataset = Dataset(
+        project_id=store.project_id,
+        name=name,
+        sha256=sha256,
+        uri=uri,
+        rows=len(evidence.seqs),
+        counts=_counts(evidence, sides),
+        filters={},
+        created_by=freezing.created_by,
+    )
+    session.add(dataset)
+    await session.flush()
+    session.add_all(
+        DatasetRows(chunk=chunk, dataset_id=dataset.id, bits=bits)
+        for chunk, bits in membership_bits(evidence.seqs)
+    )
+    await session.flush()
+    await mark_processed(session, sorted(evidence.seqs))
+    return dataset
+
+
+def membership_bits(seqs: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+    """The bitmap of each chunk that has members, in Postgres's order of bits.
+
+    Bit i of chunk c stands for row version c · 65,536 + i; `get_bit` counts from the least
+    significant bit of the first byte.
+    """
+    chunks: dict[int, bytearray] = {}
+    for seq in seqs:
+        chunk, bit = divmod(seq, CHUNK)
+        bits = chunks.setdefault(chunk, bytearray(CHUNK // 8))
+        bits[bit // 8] |= 1 << (bit % 8)
+    for chunk in sorted(chunks):
+        yield chunk, bytes(chunks[chunk])
+
+
+def load_dataset(dataset: Dataset, store: FolderStore) -> RewardDataset:
+    """The comparisons and ratings of a frozen dataset.
+
+    Raises:
+        ArtifactError: its file is missing, or is not what was frozen.
+    """
+    path = store.path(dataset.uri)
+    if file_sha256(path) != dataset.sha256:
+        raise ArtifactError(
+            f"The file of dataset {dataset.id} is damaged: its hash is not the one that was "
+            "frozen. Restore it from a backup, or freeze a new dataset."
+        )
+    with path.open(encoding="utf-8") as lines:
+        return read_snapshot(lines, dataset.sha256)
+
+
+def preference_lines(dataset: RewardDataset) -> Iterator[dict[str, Any]]:
+    """Every comparison as a line of a preferences file, train before test."""
+    for pair in dataset.train_pairs:
+        yield preference_line(pair, Side.TRAIN)
+    for pair in dataset.test_pairs:
+        yield preference_line(pair, Side.TEST)
+
+
+def _store(store: FolderStore, lines: list[str]) -> tuple[str, str]:
+    with store.workspace() as folder:
+        path = folder / "snapshot.jsonl"
+        write_lines(path, lines)
+        return store.put_file(path), file_sha256(path)
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a JSON Lines file."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def _counts(evidence: Evidence, sides: Mapping[bytes, Side]) -> Json:
+    counts = Counter(
+        {f"{what}_{side}": 0 for what in ("pairs", "rated", "ties", "groups") for side in Side}
+    )
+    counts.update(f"pairs_{sides[as_bytes(pair.group)]}" for pair in evidence.pairs)
+    counts.update(f"rated_{sides[as_bytes(rated.group)]}" for rated in evidence.rated)
+    counts.update(f"ties_{sides[tie.group]}" for tie in evidence.ties)
+    counts.update(f"groups_{sides[group]}" for group in evidence.groups)
+    counts.update(f"from_{pair.source}" for pair in evidence.pairs)
+    return {**counts, "contradictions": evidence.contradictions}
