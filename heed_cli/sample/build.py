@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import combinations
 from random import Random
 from typing import Any
 
@@ -42,10 +43,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A question with the responses that raters get to see."""
+    """A question with the responses to it and the raters who judge them."""
 
     question: Question
     candidates: list[Candidate]
+    raters: list[Rater]
 
 
 def build_sample(seed: int = SEED) -> Sample:
@@ -53,27 +55,44 @@ def build_sample(seed: int = SEED) -> Sample:
     rng = Random(seed)
     knowledge = load_knowledge()
     asked = [
-        _Asked(question, _candidates(question, knowledge, rng))
+        _ask(question, knowledge, rng)
         for question in rng.sample(knowledge.questions, len(knowledge.questions))
     ]
     fresh, early = asked[:LATER_ONLY_PROMPTS], asked[LATER_ONLY_PROMPTS:]
-    revisited = [_revisited(a, knowledge, rng) for a in rng.sample(early, REVISITED_PROMPTS)]
+    revisited = [_revisit(one, knowledge, rng) for one in rng.sample(early, REVISITED_PROMPTS)]
     return Sample(
         first=_batch(1, early, knowledge, rng), later=_batch(2, fresh + revisited, knowledge, rng)
     )
 
 
-def _candidates(question: Question, knowledge: Knowledge, rng: Random) -> list[Candidate]:
-    """One good response and three of drawn kinds, in random order."""
+def _ask(question: Question, knowledge: Knowledge, rng: Random) -> _Asked:
+    """One good response and three of drawn kinds in random order, for two raters."""
     kinds = _draw(GOOD_KINDS, 1, rng) + _draw(OTHER_KINDS, RESPONSES_PER_PROMPT - 1, rng)
     rng.shuffle(kinds)
-    return [compose(question, kind, knowledge, rng) for kind in kinds]
+    candidates: list[Candidate] = []
+    for kind in kinds:
+        candidates.append(_another(question, kind, candidates, knowledge, rng))
+    return _Asked(question, candidates, rng.sample(raters_of(question.domain), 2))
 
 
-def _revisited(asked: _Asked, knowledge: Knowledge, rng: Random) -> _Asked:
-    """The question again, with two responses from before and two new ones."""
-    fresh = _candidates(asked.question, knowledge, rng)
-    return _Asked(asked.question, rng.sample(asked.candidates, 2) + fresh[:2])
+def _revisit(asked: _Asked, knowledge: Knowledge, rng: Random) -> _Asked:
+    """The question again: two responses from before and two new ones, for other raters."""
+    candidates = list(asked.candidates)
+    for kind in _draw(GOOD_KINDS | OTHER_KINDS, 2, rng):
+        candidates.append(_another(asked.question, kind, candidates, knowledge, rng))
+    before = rng.sample(asked.candidates, 2)
+    others = [rater for rater in raters_of(asked.question.domain) if rater not in asked.raters]
+    return _Asked(asked.question, before + candidates[-2:], rng.sample(others, len(others)))
+
+
+def _another(
+    question: Question, kind: Kind, known: list[Candidate], knowledge: Knowledge, rng: Random
+) -> Candidate:
+    """A response of this kind whose text differs from every known one."""
+    while True:
+        candidate = compose(question, kind, knowledge, rng)
+        if candidate.text not in {other.text for other in known}:
+            return candidate
 
 
 def _draw(kinds: dict[Kind, float], count: int, rng: Random) -> list[Kind]:
@@ -83,8 +102,9 @@ def _draw(kinds: dict[Kind, float], count: int, rng: Random) -> list[Kind]:
 def _batch(number: int, asked: list[_Asked], knowledge: Knowledge, rng: Random) -> list[Row]:
     """All rows of one batch, session by session in random order, numbered and dated."""
     sessions = [session for one in asked for session in _rating_sessions(one, knowledge, rng)]
-    compared = rng.choices(asked, k=COMPARISONS[number])
-    sessions += [[_comparison(one, rng)] for one in compared]
+    twos = [(one, two) for one in asked for two in combinations(one.candidates, 2)]
+    compared = rng.sample(twos, COMPARISONS[number])
+    sessions += [[_comparison(one, two, rng)] for one, two in compared]
     rng.shuffle(sessions)
     return list(_stamped(number, sessions, rng))
 
@@ -92,7 +112,7 @@ def _batch(number: int, asked: list[_Asked], knowledge: Knowledge, rng: Random) 
 def _rating_sessions(asked: _Asked, knowledge: Knowledge, rng: Random) -> Iterator[list[Row]]:
     """One session, or for some prompts two, in which one rater rates every response."""
     count = 2 if rng.random() < SECOND_RATER_SHARE else 1
-    for rater in rng.sample(raters_of(asked.question.domain), count):
+    for rater in asked.raters[:count]:
         yield [_feedback(asked, c, rater, knowledge, rng) for c in asked.candidates]
 
 
@@ -106,9 +126,9 @@ def _feedback(
     return row
 
 
-def _comparison(asked: _Asked, rng: Random) -> Row:
-    rater = rng.choice(raters_of(asked.question.domain))
-    first, second = rng.sample(asked.candidates, 2)
+def _comparison(asked: _Asked, two: tuple[Candidate, Candidate], rng: Random) -> Row:
+    rater = rng.choice(asked.raters)
+    first, second = rng.sample(two, 2)
     return _row("preference", asked, rater) | {
         "response_a": first.text,
         "response_b": second.text,
@@ -124,7 +144,7 @@ def _row(kind: str, asked: _Asked, rater: Rater) -> Row:
         "agent_name": question.agent_name,
         "rater_id": rater.rater_id,
         "prompt": question.prompt,
-        "context": {"domain": question.domain, "topic": question.topic},
+        "context": {"domain": question.domain},
     }
 
 

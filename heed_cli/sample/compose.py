@@ -12,7 +12,7 @@ from random import Random
 
 from heed_cli.sample.content import Knowledge, Question
 
-SHORTEST_WORDS, LONGEST_WORDS = 30, 52
+SHORTEST_WORDS, LONGEST_WORDS = 26, 44
 OPENER_SHARE, NAMED_SHARE, BRIDGE_SHARE = 0.45, 0.15, 0.3
 DETAIL_SHARE = 0.5
 COMPANION_SHARE = 0.35
@@ -93,9 +93,7 @@ def _statements(subject: Question, kind: Kind, rng: Random) -> list[str]:
             return []
 
 
-def _padding(
-    subject: Question, kind: Kind, knowledge: Knowledge, rng: Random
-) -> Iterator[str]:
+def _padding(subject: Question, kind: Kind, knowledge: Knowledge, rng: Random) -> Iterator[str]:
     """True statements from around the subject, then remarks that fit any question."""
     if kind is not Kind.EVASIVE and rng.random() < COMPANION_SHARE:
         companion = rng.choice(knowledge.siblings(subject))
