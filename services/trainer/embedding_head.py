@@ -11,14 +11,15 @@ from sklearn.model_selection import train_test_split
 
 from services.trainer.calibration import fit_calibration, good_labels
 from services.trainer.evidence import Items
-from services.trainer.heads import Floats, fit_weights, stack_weights
+from services.trainer.heads import FittedWeights, Floats, fit_weights, stack_weights
 from services.trainer.reward_metrics import Metrics, auc
 from shared.contracts.manifest import Calibration, Feature
 from shared.errors import NotEnoughData
-from shared.ml.head import Embedded, RewardHead, dense_features
+from shared.ml.head import Embedded, RewardHead, dense_features, dense_width
 from shared.ml.lexical import BUCKETS, LexicalWeights, inverse_document_frequencies, tfidf
 
-DENSE_GRID = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1)
+DENSE_GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1)
+PRODUCT_SCALES = (0.1, 0.3, 1.0)
 LEXICAL_GRID = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
@@ -104,34 +105,65 @@ def fit_default(
         NotEnoughData: there are fewer than two prompt groups.
     """
     dense = tuple(feature for feature in features if feature != "lexical")
-    rows = dense_features(dense, embedded)
-    scale = np.where(rows.std(axis=0) > 0, rows.std(axis=0), 1.0)
-    centre = rows.mean(axis=0)
-    found = fit_weights(
-        (rows - centre) / scale, items.evidence, items.groups, grid=DENSE_GRID, seed=seed
-    )
-    report: Metrics = {"inverse_l2": found.inverse_l2}
+    found = _fit_dense(dense_features(dense, embedded), items, _widths(dense, embedded), seed=seed)
     if "lexical" not in features:
-        weights = found.weights / scale
-        head = RewardHead(dense, weights, -float(centre @ weights))
-        return FittedReward(head, _calibrate(found.rewards, items, good_rating), report)
+        head = RewardHead(dense, found.weights, -found.offset)
+        calibration = _calibrate(found.fitted.rewards, items, good_rating)
+        return FittedReward(head, calibration, found.report)
     idf = inverse_document_frequencies(embedded.responses)
-    words = fit_weights(
-        tfidf_rows(embedded.responses, idf),
-        items.evidence, items.groups, grid=LEXICAL_GRID, seed=seed,
-    )  # fmt: skip
-    shares = stack_weights(np.stack([found.logits, words.logits], axis=1), items.evidence)
-    weights = shares[0] * found.weights / scale
+    rows = tfidf_rows(embedded.responses, idf)
+    words = fit_weights(rows, items.evidence, items.groups, grid=LEXICAL_GRID, seed=seed)
+    logits = np.stack([found.fitted.logits, words.logits], axis=1)
+    shares = stack_weights(logits, items.evidence)
     lexical = LexicalWeights(idf, (shares[1] * words.weights).astype(np.float32))
-    offset = float(centre @ weights) + float(lexical.rewards(embedded.responses).mean())
-    head = RewardHead((*dense, "lexical"), weights, -offset, lexical)
-    report |= {
+    offset = shares[0] * found.offset + float(lexical.rewards(embedded.responses).mean())
+    head = RewardHead((*dense, "lexical"), shares[0] * found.weights, -offset, lexical)
+    report = found.report | {
         "lexical_inverse_l2": words.inverse_l2,
         "dense_share": float(shares[0]),
         "lexical_share": float(shares[1]),
     }
-    together = shares[0] * found.rewards + shares[1] * words.rewards
+    together = shares[0] * found.fitted.rewards + shares[1] * words.rewards
     return FittedReward(head, _calibrate(together, items, good_rating), report)
+
+
+@dataclass(frozen=True)
+class _DenseFit:
+    """Weights on raw features, the mean reward they give, and how they were found."""
+
+    weights: Floats
+    offset: float
+    fitted: FittedWeights
+    report: Metrics
+
+
+def _fit_dense(rows: Floats, items: Items, widths: dict[Feature, int], *, seed: int) -> _DenseFit:
+    """The dense head; how strongly the product is shrunk is chosen with the L2 penalty.
+
+    The product doubles the number of weights. Scaling its standardised block by s < 1 penalises
+    it 1 / s² times as much, so it speaks only as loudly as held-out prompts justify.
+    """
+    spread = rows.std(axis=0)
+    scale = np.where(spread > 0, spread, 1.0)
+    centre = rows.mean(axis=0)
+    fits = []
+    for shrink in PRODUCT_SCALES if "product" in widths else (1.0,):
+        strength = np.concatenate(
+            [np.full(width, shrink if name == "product" else 1.0) for name, width in widths.items()]
+        )
+        scaled = (rows - centre) / scale * strength
+        fitted = fit_weights(scaled, items.evidence, items.groups, grid=DENSE_GRID, seed=seed)
+        fits.append((fitted, fitted.weights * strength / scale, shrink))
+    fitted, weights, shrink = min(fits, key=lambda fit: fit[0].loss)
+    report: Metrics = {"inverse_l2": fitted.inverse_l2}
+    if "product" in widths:
+        report["product_scale"] = shrink
+    return _DenseFit(weights, float(centre @ weights), fitted, report)
+
+
+def _widths(features: Sequence[Feature], embedded: Embedded) -> dict[Feature, int]:
+    dim = embedded.response.shape[1]
+    return {feature: dense_width([feature], dim) for feature in features}
 
 
 def tfidf_rows(

@@ -81,12 +81,14 @@ class FittedWeights:
         inverse_l2: scikit-learn's C; larger means a weaker penalty.
         logits: out-of-fold log-odds of each evidence row, shape (m,).
         rewards: out-of-fold reward of each item, shape (n,).
+        loss: out-of-fold mean -log-likelihood, nats.
     """
 
     weights: Floats
     inverse_l2: float
     logits: Floats
     rewards: Floats
+    loss: float
 
 
 def fit_weights(
@@ -121,7 +123,7 @@ def fit_weights(
     for (_, held), weights in zip(folds, by_fold, strict=True):
         inside = np.isin(item_groups, evidence.group[held])
         rewards[inside] = features[inside] @ weights[:width]
-    return FittedWeights(full[:width], grid[best], logits, rewards)
+    return FittedWeights(full[:width], grid[best], logits, rewards, losses[best])
 
 
 def grouped_folds(groups: Indices, *, seed: int) -> Iterator[tuple[Indices, Indices]]:

@@ -1,0 +1,190 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertModel,
+    PreTrainedTokenizerFast,
+)
+
+from services.trainer.checkpoints import newest_whole_checkpoint
+from services.trainer.examples import PreferencePair, RewardDataset
+from services.trainer.recipes.transformer_reward import TransformerParams, token_pairs, train
+from services.trainer.reward_metrics import pair_margins
+from shared.contracts.manifest import Truncation
+from shared.errors import NotEnoughData
+from shared.ml.artifact import load_scorer
+from shared.ml.scorer import Pair
+from shared.ml.transformer_scorer import PairTokenizer
+
+SECRET = b"a secret of at least thirty-two bytes"
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+WORDS = [*SPECIAL, "what", "is", "the", "sky", "sea", "one", "two", "kind", "rude", "and", "of"]
+SMALL = TransformerParams(
+    epochs=3, batch_size=8, learning_rate=3e-3, max_tokens=24, min_rated=10, logging_steps=2
+)
+
+
+@pytest.fixture(scope="module")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny bert")
+    tokenizer = Tokenizer(
+        models.WordLevel({word: at for at, word in enumerate(WORDS)}, unk_token="[UNK]")
+    )
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]",
+        sep_token="[SEP]",
+    ).save_pretrained(folder)  # fmt: skip
+    torch.manual_seed(3)
+    config = BertConfig(
+        vocab_size=len(WORDS), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=32,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def dataset() -> RewardDataset:
+    def pair(at: int) -> PreferencePair:
+        prompt = f"what is the {'sky' if at % 2 else 'sea'} {' one' * (at % 5)}"
+        tail = " and" * (at % 3)
+        return PreferencePair(prompt, f"kind{tail}", f"rude{tail}", group=f"group {at}")
+
+    pairs = [pair(at) for at in range(60)]
+    return RewardDataset(pairs[:48], pairs[48:], [], [], "sha256:test")
+
+
+def test_training_moves_weights_lowers_the_loss_and_scores_alike_after_loading(
+    tiny_bert: Path, dataset: RewardDataset, tmp_path: Path
+) -> None:
+    losses = []
+    trained = train(
+        dataset,
+        SMALL.model_copy(update={"base_model": str(tiny_bert)}),
+        output=tmp_path / "model",
+        secret=SECRET,
+        progress=lambda _done, _stage, numbers: losses.append(numbers.get("loss")),
+        code_version="test",
+    )
+    scorer = load_scorer(tmp_path / "model", secret=SECRET)
+
+    seen = [loss for loss in losses if loss is not None]
+    assert seen[-1] < seen[0] / 2
+    before = BertModel.from_pretrained(tiny_bert).encoder.layer[0].output.dense.weight
+    after = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
+    assert not torch.allclose(before, after.bert.encoder.layer[0].output.dense.weight)
+    assert trained.metrics["pair_accuracy"] == 1.0
+    assert abs(pair_margins(scorer, dataset.test_pairs) - trained.test_margins).max() <= 1e-6
+
+
+def test_the_artifact_holds_no_pickle_and_no_checkpoints_stay(
+    tiny_bert: Path, dataset: RewardDataset, tmp_path: Path
+) -> None:
+    train(
+        dataset,
+        SMALL.model_copy(update={"base_model": str(tiny_bert), "epochs": 1}),
+        output=tmp_path / "model",
+        secret=SECRET,
+        progress=lambda *_: None,
+        code_version="test",
+    )
+
+    names = {path.name for path in (tmp_path / "model").rglob("*")}
+    assert {"model.safetensors", "reward_model.json", "card.md"} <= names
+    assert "training_args.bin" not in names
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_stopped_run_goes_on_from_its_newest_whole_checkpoint(
+    tiny_bert: Path, dataset: RewardDataset, tmp_path: Path
+) -> None:
+    params = SMALL.model_copy(update={"base_model": str(tiny_bert)})
+
+    def train_into(name: str, stop_after: float) -> list[float]:
+        epochs: list[float] = []
+
+        def progress(_done: float, _stage: str, numbers: dict[str, float]) -> None:
+            epochs.append(numbers.get("epoch", 0.0))
+            if numbers.get("epoch", 0.0) > stop_after:
+                raise KeyboardInterrupt
+
+        train(
+            dataset, params, output=tmp_path / name, secret=SECRET, progress=progress,
+            code_version="test",
+        )  # fmt: skip
+        return [epoch for epoch in epochs if epoch]
+
+    with pytest.raises(KeyboardInterrupt):
+        train_into("stopped", stop_after=1.2)
+    resumed = train_into("stopped", stop_after=99)
+    train_into("whole", stop_after=99)
+
+    assert min(resumed) > 1
+    pairs = [Pair("what is the sky", "kind and"), Pair("what is the sea", "rude")]
+    rewards = [
+        load_scorer(tmp_path / name, secret=SECRET).score(pairs).reward
+        for name in ("stopped", "whole")
+    ]
+    assert abs(rewards[0] - rewards[1]).max() <= 1e-5
+
+
+def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    for step, state in ((10, json.dumps({})), (20, '{"epoch":')):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(state)
+        for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
+            (folder / name).touch()
+
+    assert newest_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+
+
+def test_the_prompt_is_cut_from_the_left_before_the_response(tiny_bert: Path) -> None:
+    window = Truncation(prompt_tokens=8, response_tokens=8)
+    tokenizer = PairTokenizer(tiny_bert, window, separator="[SEP]")
+
+    long_prompt, long_response = tokenizer.windows(
+        [Pair("what is the sky one two", "kind and"), Pair("what is", "kind " * 9)]
+    )
+
+    words = [[WORDS[token] for token in one.ids] for one in (long_prompt, long_response)]
+    assert words[0] == ["[CLS]", "sky", "one", "two", "[SEP]", "kind", "and", "[SEP]"]
+    assert words[1] == ["[CLS]", "[SEP]", "kind", "kind", "kind", "kind", "kind", "[SEP]"]
+    assert long_prompt.truncated
+    assert long_response.truncated
+
+
+def test_pairs_that_look_the_same_in_the_window_are_dropped_and_counted(tiny_bert: Path) -> None:
+    tokenizer = PairTokenizer(
+        tiny_bert, Truncation(prompt_tokens=0, response_tokens=6), separator="[SEP]"
+    )
+    same = PreferencePair("what", "one one one one", "one one one two", group="a")
+    other = PreferencePair("what", "kind", "rude", group="b")
+
+    rows = token_pairs(tokenizer, [same, other])
+
+    assert (rows.dropped, len(rows.chosen_ids), rows.truncated) == (1, 1, 1)
+
+
+def test_ratings_alone_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    from services.trainer.examples import RatedResponse
+
+    rated = [RatedResponse(f"p {at}", "r", 1 + at % 5, f"p {at}", str(at)) for at in range(60)]
+
+    with pytest.raises(NotEnoughData, match="train the embedding"):
+        train(
+            RewardDataset([], [], rated, [], "sha256:test"),
+            TransformerParams(),
+            output=tmp_path / "model",
+            secret=SECRET,
+            progress=lambda *_: None,
+            code_version="test",
+        )
