@@ -208,6 +208,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "rlhf_feedback",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("feedback_id", sa.String(), nullable=False),
+        sa.Column("interaction_id", sa.String(), nullable=True),
         sa.Column("session_id", sa.String(), nullable=True),
         sa.Column("agent_name", sa.String(), nullable=True),
         sa.Column(
@@ -247,15 +251,11 @@ def upgrade() -> None:
             server_default=sa.text("now()"),
             nullable=False,
         ),
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column("target", sa.String(), nullable=False),
         sa.Column("clinician_id", sa.String(), nullable=True),
         sa.Column("task_type", sa.String(), nullable=True),
         sa.Column("comments", sa.String(), nullable=True),
         sa.Column("processed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.Column("feedback_id", sa.String(), nullable=False),
-        sa.Column("interaction_id", sa.String(), nullable=True),
         sa.Column("step", sa.String(), server_default="", nullable=False),
         sa.Column("step_id", sa.String(), nullable=True),
         sa.Column("step_order", sa.Integer(), nullable=True),
@@ -350,6 +350,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "rlhf_feedback_history",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("feedback_id", sa.String(), nullable=False),
+        sa.Column("interaction_id", sa.String(), nullable=True),
         sa.Column("session_id", sa.String(), nullable=True),
         sa.Column("agent_name", sa.String(), nullable=True),
         sa.Column(
@@ -384,15 +388,11 @@ def upgrade() -> None:
             server_default=sa.text("now()"),
             nullable=False,
         ),
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column("target", sa.String(), nullable=False),
         sa.Column("clinician_id", sa.String(), nullable=True),
         sa.Column("task_type", sa.String(), nullable=True),
         sa.Column("comments", sa.String(), nullable=True),
         sa.Column("processed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.Column("feedback_id", sa.String(), nullable=False),
-        sa.Column("interaction_id", sa.String(), nullable=True),
         sa.Column("step", sa.String(), server_default="", nullable=False),
         sa.Column("step_id", sa.String(), nullable=True),
         sa.Column("step_order", sa.Integer(), nullable=True),
@@ -444,6 +444,7 @@ def upgrade() -> None:
         "rlhf_interaction_records",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("interaction_id", sa.String(), nullable=False),
         sa.Column(
             "created_at",
             sa.DateTime(timezone=True),
@@ -476,7 +477,6 @@ def upgrade() -> None:
         sa.Column(
             "timestamp", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
         ),
-        sa.Column("interaction_id", sa.String(), nullable=False),
         sa.Column("user_prompt", sa.String(), nullable=False),
         sa.Column("ai_response", sa.String(), nullable=False),
         sa.Column(
@@ -657,6 +657,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "rlhf_preferences",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("preference_id", sa.String(), nullable=False),
         sa.Column("session_id", sa.String(), nullable=True),
         sa.Column("agent_name", sa.String(), nullable=True),
         sa.Column(
@@ -696,14 +699,11 @@ def upgrade() -> None:
             server_default=sa.text("now()"),
             nullable=False,
         ),
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column("target", sa.String(), nullable=False),
         sa.Column("clinician_id", sa.String(), nullable=True),
         sa.Column("task_type", sa.String(), nullable=True),
         sa.Column("comments", sa.String(), nullable=True),
         sa.Column("processed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.Column("preference_id", sa.String(), nullable=False),
         sa.Column("prompt", sa.String(), nullable=False),
         sa.Column("response_a", sa.String(), nullable=False),
         sa.Column("response_b", sa.String(), nullable=False),
@@ -773,6 +773,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "rlhf_preferences_history",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("preference_id", sa.String(), nullable=False),
         sa.Column("session_id", sa.String(), nullable=True),
         sa.Column("agent_name", sa.String(), nullable=True),
         sa.Column(
@@ -807,14 +810,11 @@ def upgrade() -> None:
             server_default=sa.text("now()"),
             nullable=False,
         ),
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column("target", sa.String(), nullable=False),
         sa.Column("clinician_id", sa.String(), nullable=True),
         sa.Column("task_type", sa.String(), nullable=True),
         sa.Column("comments", sa.String(), nullable=True),
         sa.Column("processed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.Column("preference_id", sa.String(), nullable=False),
         sa.Column("prompt", sa.String(), nullable=False),
         sa.Column("response_a", sa.String(), nullable=False),
         sa.Column("response_b", sa.String(), nullable=False),
