@@ -1,0 +1,26 @@
+"""Builds the reward service."""
+
+from functools import partial
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from services.reward_service.config import RewardSettings
+from services.reward_service.lifespan import lifespan
+from services.reward_service.routes import router
+from shared.config import load_settings
+from shared.web import install
+
+
+def create_app(settings: RewardSettings | None = None) -> FastAPI:
+    """The app; settings come from the environment unless they are given."""
+    settings = settings or load_settings(RewardSettings)
+    app = FastAPI(
+        title="Heed reward service",
+        version=version("heed-rlhf"),
+        description="Rewards of responses: how good people would find them.",
+        lifespan=partial(lifespan, settings=settings),
+    )
+    install(app, service="reward_service", max_body_bytes=settings.reward_max_body_bytes)
+    app.include_router(router)
+    return app

@@ -1,0 +1,56 @@
+"""Settings of the reward service."""
+
+import os
+
+from pydantic import Field
+
+from shared.config import Settings
+
+
+def _cores() -> int:
+    return min(8, len(os.sched_getaffinity(0)))
+
+
+class RewardSettings(Settings):
+    """What the reward service adds to the settings every process shares."""
+
+    reward_host: str = Field("127.0.0.1", description="Address the reward service listens on.")
+    reward_port: int = Field(8001, ge=0, le=65535, description="Port of the reward service.")
+    reward_model: str = Field(
+        "reward",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="Name of the model that scores when a request names none.",
+    )
+    reward_workers: int = Field(
+        default_factory=_cores,
+        ge=1,
+        le=256,
+        description="Scoring threads over one copy of the weights; default: the cores of this "
+        "process, at most 8.",
+    )
+    reward_batch_tokens: int = Field(
+        1024, ge=64, description="Tokens one worker scores at once, about; more leaves the caches."
+    )
+    reward_queue_tokens: int = Field(
+        32_768,
+        ge=1024,
+        description="Tokens that may wait for a worker; beyond, requests get 503 with Retry-After.",
+    )
+    reward_timeout_s: float = Field(
+        30, gt=0, description="Longest a request waits for its scores; X-Deadline-Ms shortens it."
+    )
+    reward_poll_s: float = Field(
+        2, gt=0, description="How often the registry is read in case a notification was lost."
+    )
+    reward_loaded_models: int = Field(
+        4, ge=1, description="Models kept in memory at once; the least recently used goes first."
+    )
+    reward_max_texts: int = Field(
+        1000, ge=1, description="Inputs or documents that one request may hold."
+    )
+    reward_max_text_chars: int = Field(
+        100_000, ge=1, description="Characters that one prompt, response or document may have."
+    )
+    reward_max_body_bytes: int = Field(
+        1_048_576, ge=1024, description="Largest body of a request to the reward service, bytes."
+    )

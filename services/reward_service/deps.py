@@ -1,0 +1,70 @@
+"""What a route is given: the caller, the models, and the way to score."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from services.reward_service.config import RewardSettings
+from services.reward_service.live_models import LiveModels
+from services.reward_service.scoring import Call, Scoring
+from shared.keys import KeyCache, Principal, Scope, require
+
+
+@dataclass(frozen=True)
+class Service:
+    """What lives as long as the process."""
+
+    settings: RewardSettings
+    keys: KeyCache
+    live: LiveModels
+    scoring: Scoring
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.state.service
+    return service
+
+
+ServiceDep = Annotated[Service, Depends(_service)]
+
+
+async def _scorer(
+    service: ServiceDep,
+    authorization: Annotated[str | None, Header(description="Bearer heed_…")] = None,
+    x_api_key: Annotated[str | None, Header(description="The same key without Bearer.")] = None,
+) -> Principal:
+    token = authorization.removeprefix("Bearer ").strip() if authorization else x_api_key
+    principal = await service.keys.check(token)
+    require(principal, Scope.SCORE)
+    return principal
+
+
+PrincipalDep = Annotated[Principal, Depends(_scorer)]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, and for how long at most."""
+
+    principal: Principal
+    deadline_s: float
+
+    def call(self, model: str | None) -> Call:
+        """A call of this caller for one model."""
+        return Call(self.principal.project_id, model, self.deadline_s)
+
+
+async def _caller(
+    service: ServiceDep,
+    principal: PrincipalDep,
+    x_deadline_ms: Annotated[
+        int | None,
+        Header(ge=1, description="How long the caller waits, milliseconds; later work is dropped."),
+    ] = None,
+) -> Caller:
+    longest_s = service.settings.reward_timeout_s
+    return Caller(principal, min(longest_s, x_deadline_ms / 1000) if x_deadline_ms else longest_s)
+
+
+CallerDep = Annotated[Caller, Depends(_caller)]

@@ -1,0 +1,109 @@
+"""What the reward service holds while it runs: database, models, scoring threads, listeners."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from services.reward_service.batcher import Batcher, Limits
+from services.reward_service.config import RewardSettings
+from services.reward_service.deps import Service
+from services.reward_service.live_models import LiveModels
+from services.reward_service.loading import load_version
+from services.reward_service.metrics import ServingMetrics
+from services.reward_service.queries import find_version
+from services.reward_service.references import Reference
+from services.reward_service.scoring import Scoring
+from shared import keys, registry
+from shared.artifacts import FolderStore
+from shared.db.connect import resolve_database_url
+from shared.db.engine import create_engine, create_sessions
+from shared.db.faults import reaching_database
+from shared.db.listen import listen
+from shared.db.migrate import require_current
+from shared.errors import DatabaseUnavailable
+from shared.keys import KeyCache
+from shared.logs import get_logger
+from shared.privacy import load_secret
+
+SCHEMA_CHECK_S = 5.0
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI, *, settings: RewardSettings) -> AsyncIterator[Mapping[str, Any]]:
+    """Serve at once; the live model is loaded meanwhile, and the database may come later."""
+    url = resolve_database_url(settings)
+    engine = create_engine(url)
+    try:
+        await _refuse_outdated(engine)
+        metrics = ServingMetrics(app.state.metrics)
+        sessions = create_sessions(engine)
+        cache, live = KeyCache(sessions), _live_models(settings, sessions, metrics)
+        async with _following(url, cache, live), _scoring_threads(settings, metrics) as batcher:
+            scoring = Scoring(live, batcher, metrics)
+            yield {"service": Service(settings, cache, live, scoring)}
+    finally:
+        await engine.dispose()
+
+
+async def _refuse_outdated(engine: AsyncEngine) -> None:
+    """Refuse a schema of another Heed; a database that is away will be looked for again."""
+    try:
+        with reaching_database():
+            async with asyncio.timeout(SCHEMA_CHECK_S):
+                await require_current(engine)
+    except DatabaseUnavailable:
+        get_logger("reward_service").warning("database_unreachable_at_start")
+
+
+def _live_models(
+    settings: RewardSettings, sessions: async_sessionmaker[AsyncSession], metrics: ServingMetrics
+) -> LiveModels:
+    store, secret = FolderStore(settings.artifacts), load_secret(settings)
+    return LiveModels(
+        partial(find_version, sessions),
+        partial(load_version, store=store, secret=secret),
+        metrics,
+        default=Reference(1, settings.reward_model),
+        capacity=settings.reward_loaded_models,
+        poll_s=settings.reward_poll_s,
+    )
+
+
+@asynccontextmanager
+async def _following(url: str, cache: KeyCache, live: LiveModels) -> AsyncIterator[None]:
+    """Two tasks: one hears of revoked keys and moved aliases, one brings the models up to date."""
+
+    def forget_all() -> None:
+        cache.forget()
+        live.look_again()
+
+    handlers = {keys.CHANNEL: cache.forget, registry.CHANNEL: live.look_again}
+    tasks = [
+        asyncio.create_task(listen(url, handlers, on_connect=forget_all)),
+        asyncio.create_task(live.follow()),
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _scoring_threads(
+    settings: RewardSettings, metrics: ServingMetrics
+) -> AsyncIterator[Batcher]:
+    limits = Limits(
+        settings.reward_workers, settings.reward_batch_tokens, settings.reward_queue_tokens
+    )
+    batcher = Batcher(limits, metrics)
+    try:
+        yield batcher
+    finally:
+        await asyncio.to_thread(batcher.close)

@@ -1,0 +1,250 @@
+"""Which models are in memory, which version of each is live, and how one follows another.
+
+Every reference that was asked for (`reward:champion`, `reward@3`) has a slot. When the registry
+says that it means another version, that version is loaded and verified beside the old one and then
+put in its place by one assignment. Requests hold the model they were admitted with, so a reply
+never mixes two versions, and the old one is freed when the last of them is done.
+"""
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from services.reward_service.metrics import ServingMetrics
+from services.reward_service.references import Reference
+from shared.db.tables import ModelVersion
+from shared.errors import ArtifactError, HeedError, NotFound
+from shared.logs import get_logger
+from shared.ml.scorer import Scorer
+
+RETRY_LOAD_S = 60.0
+_log = get_logger("reward_service")
+
+Find = Callable[[Reference], Awaitable[ModelVersion | None]]
+Load = Callable[[ModelVersion], Scorer]
+
+
+@dataclass(frozen=True, eq=False)
+class LiveModel:
+    """One version in memory."""
+
+    id: uuid.UUID
+    name: str
+    version: int
+    sha256: str
+    scorer: Scorer
+    loaded_at: datetime
+
+
+@dataclass
+class Slot:
+    """What serves one reference now, and why that is not what the registry says, if so."""
+
+    reference: Reference
+    model: LiveModel | None = None
+    error: HeedError | None = None
+    failed_id: uuid.UUID | None = None
+    retry_at: float = 0.0
+
+    def may_load(self, version_id: uuid.UUID) -> bool:
+        """Whether the version is worth loading: not the one that failed a moment ago."""
+        return version_id != self.failed_id or time.monotonic() >= self.retry_at
+
+    def serve(self, model: LiveModel | None) -> None:
+        """Put a model in place of the old one."""
+        self.model, self.error, self.failed_id = model, None, None
+
+    def fail(self, version_id: uuid.UUID, error: HeedError) -> None:
+        """Keep what serves, remember why it is not the newest."""
+        self.error, self.failed_id = error, version_id
+        self.retry_at = time.monotonic() + RETRY_LOAD_S
+
+
+class LiveModels:
+    """The models of this process, kept at what the registry says."""
+
+    def __init__(
+        self,
+        find: Find,
+        load: Load,
+        metrics: ServingMetrics,
+        *,
+        default: Reference,
+        capacity: int,
+        poll_s: float,
+    ) -> None:
+        self._find = find
+        self._load = load
+        self._metrics = metrics
+        self._default = default
+        self._capacity = capacity
+        self._poll_s = poll_s
+        self._slots = OrderedDict({default: Slot(default)})
+        self._opening: dict[Reference, asyncio.Task[Slot]] = {}
+        self._loading = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._looked = asyncio.Event()
+        self._lost_at: float | None = None
+
+    async def resolve(self, project_id: int, asked: str | None) -> Slot:
+        """The slot a request's `model` means; it is empty only for a default that has no champion.
+
+        Raises:
+            NotFound: the project has no such model, version or alias.
+            ArtifactError: it cannot be loaded and no older version serves.
+            DatabaseUnavailable: it is not in memory and Postgres cannot be reached.
+        """
+        reference = Reference.parse(asked or self._default.name, project_id)
+        if reference == self._default:
+            await self._looked.wait()
+        slot = self._slots.get(reference)
+        if slot is None:
+            return await self._open_once(reference)
+        self._slots.move_to_end(reference)
+        return slot
+
+    @property
+    def default(self) -> Slot:
+        """The slot that decides readiness: the champion of the default model."""
+        return self._slots[self._default]
+
+    @property
+    def has_looked(self) -> bool:
+        """Whether the registry was read since the start."""
+        return self._looked.is_set()
+
+    @property
+    def lost_s(self) -> float:
+        """For how many seconds the registry could not be read; 0 when it can."""
+        return 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
+
+    def slots(self, project_id: int) -> list[Slot]:
+        """What one project has in memory."""
+        return [slot for slot in self._slots.values() if slot.reference.project_id == project_id]
+
+    def look_again(self, _payload: str = "") -> None:
+        """Read the registry now: something changed, or may have."""
+        self._changed.set()
+
+    async def follow(self) -> None:
+        """Keep every slot at what the registry says, for ever; run it as a task and cancel it."""
+        try:
+            while True:
+                self._changed.clear()
+                await self._look()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), self._poll_s)
+        finally:
+            for task in list(self._opening.values()):
+                task.cancel()
+
+    async def _look(self) -> None:
+        try:
+            for slot in list(self._slots.values()):
+                await self._refresh(slot)
+        except Exception as error:  # noqa: BLE001 - following goes on, whatever one look met
+            self._lose(error)
+        else:
+            self._lost_at = None
+            self._looked.set()
+
+    def _lose(self, error: Exception) -> None:
+        if self._lost_at is None:
+            self._lost_at = time.monotonic()
+            kind = error.code if isinstance(error, HeedError) else type(error).__name__
+            _log.warning("registry_unreadable", error=kind)
+
+    async def _refresh(self, slot: Slot) -> None:
+        """Bring one slot to the version its reference means now, if that can be loaded."""
+        version = await self._find(slot.reference)
+        if version is None:
+            slot.serve(None)
+            if not self._may_be_empty(slot.reference):
+                self._slots.pop(slot.reference, None)
+        elif slot.model is not None and slot.model.id == version.id:
+            slot.serve(slot.model)
+        elif slot.may_load(version.id):
+            await self._replace(slot, version)
+
+    async def _replace(self, slot: Slot, version: ModelVersion) -> None:
+        async with self._loading:
+            try:
+                model = self._in_memory(version.id) or await self._loaded(version)
+            except Exception as error:  # noqa: BLE001 - a bad model must not stop the good one
+                self._refuse(slot, version, error)
+                return
+        slot.serve(model)
+        _log.info("model_live", reference=str(slot.reference), version=version.version)
+
+    async def _loaded(self, version: ModelVersion) -> LiveModel:
+        started = time.monotonic()
+        scorer = await asyncio.to_thread(self._load, version)
+        self._metrics.loads.inc()
+        seconds = round(time.monotonic() - started, 3)
+        _log.info("model_loaded", model=version.name, version=version.version, seconds=seconds)
+        return LiveModel(
+            version.id, version.name, version.version, version.sha256, scorer, datetime.now(UTC)
+        )
+
+    def _refuse(self, slot: Slot, version: ModelVersion, error: Exception) -> None:
+        known = error if isinstance(error, HeedError) else _unexpected(version, error)
+        slot.fail(version.id, known)
+        self._metrics.load_failures.inc()
+        still = slot.model.version if slot.model else None
+        _log.error(
+            "model_not_loaded",
+            reference=str(slot.reference),
+            version=version.version,
+            still_live=still,
+            error=known.detail,
+        )
+
+    def _in_memory(self, version_id: uuid.UUID) -> LiveModel | None:
+        models = (slot.model for slot in self._slots.values())
+        return next((model for model in models if model and model.id == version_id), None)
+
+    async def _open_once(self, reference: Reference) -> Slot:
+        """Open a slot; requests that ask for it meanwhile wait for the same load."""
+        task = self._opening.get(reference)
+        if task is None:
+            task = asyncio.create_task(self._open(reference))
+            self._opening[reference] = task
+            task.add_done_callback(lambda _: self._opening.pop(reference, None))
+        return await asyncio.shield(task)
+
+    async def _open(self, reference: Reference) -> Slot:
+        slot = Slot(reference)
+        await self._refresh(slot)
+        if slot.model is None and not self._may_be_empty(reference):
+            raise slot.error or _unknown(reference)
+        self._slots[reference] = slot
+        self._evict()
+        return slot
+
+    def _evict(self) -> None:
+        """Forget the slots asked for longest ago; requests under way keep their model."""
+        oldest_first = [key for key in self._slots if key != self._default]
+        for key in oldest_first[: max(0, len(self._slots) - self._capacity)]:
+            del self._slots[key]
+
+    def _may_be_empty(self, reference: Reference) -> bool:
+        return reference == self._default._replace(project_id=reference.project_id)
+
+
+def _unknown(reference: Reference) -> NotFound:
+    return NotFound(
+        f"There is no model {reference}; `heed models list` shows what there is.",
+        code="unknown_model",
+    )
+
+
+def _unexpected(version: ModelVersion, error: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"Model {version.name} version {version.version} cannot be loaded "
+        f"({type(error).__name__}); restore its artifact or promote another version."
+    )

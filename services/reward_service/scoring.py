@@ -1,0 +1,101 @@
+"""From pairs of text to scores of one model version, within a deadline."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.reward_service.batcher import Batcher
+from services.reward_service.live_models import LiveModel, LiveModels, Slot
+from services.reward_service.metrics import ServingMetrics
+from shared.errors import Overloaded
+from shared.ml.scorer import Pair, Scores
+
+T = TypeVar("T")
+
+CLIENT_LEFT = 499
+
+
+@dataclass(frozen=True)
+class Call:
+    """Who asks for scores, of which model, and how long they wait."""
+
+    project_id: int
+    model: str | None
+    deadline_s: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores and the version they all come from."""
+
+    model: LiveModel
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class NoModel:
+    """There is no model to score with; `reason` says why, for people."""
+
+    reason: str
+
+
+class Scoring:
+    """Pins a model version per call and has it score."""
+
+    def __init__(self, live: LiveModels, batcher: Batcher, metrics: ServingMetrics) -> None:
+        self._live = live
+        self._batcher = batcher
+        self._metrics = metrics
+
+    async def score(self, call: Call, pairs: Sequence[Pair]) -> Scored | NoModel:
+        """Scores of the pairs in their order, or the reason why no model can give them.
+
+        Raises:
+            NotFound: the project has no such model, version or alias.
+            ArtifactError: the named model cannot be loaded.
+            Overloaded: the queue is full, or the deadline passed.
+        """
+        try:
+            async with asyncio.timeout(call.deadline_s):
+                slot = await self._live.resolve(call.project_id, call.model)
+                model = slot.model
+                if model is None:
+                    self._metrics.fallbacks.inc()
+                    return NoModel(reason_for(slot))
+                scores = await self._batcher.score(model.scorer, pairs)
+        except TimeoutError:
+            raise Overloaded(
+                f"The scores were not ready within {call.deadline_s:g} s; send fewer texts, "
+                "allow more time in X-Deadline-Ms, or try again later.",
+                code="deadline_exceeded",
+                retry_after_s=1,
+            ) from None
+        self._metrics.tokens.inc(int(scores.tokens.sum()))
+        return Scored(model, scores)
+
+
+def reason_for(slot: Slot) -> str:
+    """Why a slot has no model."""
+    if slot.error is not None:
+        return "The model that was promoted cannot be loaded; the log and /models/live say why."
+    return f"No {slot.reference.name} model has been promoted yet; train and promote one."
+
+
+async def unless_gone(request: Request, work: Awaitable[T]) -> T | Response:
+    """What the work gives; when the client leaves first, the work is cancelled for nobody's sake.
+
+    The request's body must have been read: what `receive` gives next is then the disconnect.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else Response(status_code=CLIENT_LEFT)
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)

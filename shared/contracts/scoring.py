@@ -1,0 +1,158 @@
+"""The bodies and replies of `/score` and `/rerank`, for the service and for those who call it."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half of a surrogate pair; send valid Unicode") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+ModelName = Annotated[
+    str | None,
+    Field(
+        max_length=200,
+        description="`reward`, `reward@3` or `reward:challenger`; empty means the live model.",
+        examples=["reward"],
+    ),
+]
+
+
+class Message(BaseModel):
+    """One turn of a conversation."""
+
+    role: Text = Field(min_length=1, max_length=64, examples=["user"])
+    content: Text
+
+
+class ScoreInput(BaseModel):
+    """One response, to a prompt or to a conversation."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: Text | None = Field(None, examples=["What lowers high blood pressure?"])
+    messages: list[Message] | None = Field(None, min_length=1)
+    response: Text = Field(examples=["Less salt, more movement, and often a thiazide diuretic."])
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "ScoreInput":
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("send either prompt or messages")
+        return self
+
+    @property
+    def prompt_text(self) -> str:
+        """The prompt, or the conversation rendered as one."""
+        return render_messages(self.messages) if self.messages else self.prompt or ""
+
+
+def render_messages(messages: Sequence[Message]) -> str:
+    """A conversation as a prompt: a lone user turn is its text, else `role: text` paragraphs."""
+    if len(messages) == 1 and messages[0].role == "user":
+        return messages[0].content
+    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
+
+
+class ScoreRequest(BaseModel):
+    """Responses to score, each by itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    inputs: list[ScoreInput] = Field(min_length=1)
+    model: ModelName = None
+    include: list[Literal["raw", "interval"]] = Field(
+        [], alias="return", description="`raw` adds the uncalibrated reward to each result."
+    )
+
+
+class ModelIdentity(BaseModel):
+    """The one model version a reply comes from."""
+
+    name: str = Field(examples=["reward"])
+    version: int = Field(examples=[3])
+    sha256: str = Field(description="Hash of the stored artifact.")
+
+
+class ScoreResult(BaseModel):
+    """What the model says of one input."""
+
+    score: float | None = Field(
+        description="Probability that the response is good, 0–1; null without a model.",
+        examples=[0.71],
+    )
+    raw: float | None = Field(
+        None, description="Raw reward, comparable within one model version only."
+    )
+    truncated: bool = Field(description="Whether some of the text was not read.")
+
+
+class Usage(BaseModel):
+    tokens: int = Field(description="Tokens the model read, special tokens included.")
+
+
+class ScoreReply(BaseModel):
+    """Scores in the order of the inputs, all from one model version."""
+
+    model: ModelIdentity | None
+    results: list[ScoreResult]
+    usage: Usage
+    fallback: bool = Field(False, description="True when no model was there to score.")
+    reason: str | None = Field(None, description="Why there is no score.")
+
+
+class Document(BaseModel):
+    """A candidate; fields beside `text` come back as they were sent."""
+
+    model_config = ConfigDict(extra="allow")
+
+    text: Text
+
+
+def _as_document(value: object) -> object:
+    return {"text": value} if isinstance(value, str) else value
+
+
+Candidate = Annotated[
+    Document, BeforeValidator(_as_document, json_schema_input_type=str | Document)
+]
+
+
+class RerankRequest(BaseModel):
+    """Candidate responses to one prompt, in the shape of Cohere and Jina."""
+
+    query: Text = Field(examples=["What lowers high blood pressure?"])
+    documents: list[Candidate] = Field(
+        min_length=1,
+        examples=[["Take two of whatever you have.", "Less salt and more movement lower it."]],
+    )
+    top_n: int | None = Field(None, ge=0, description="Most results; empty or 0 means all.")
+    return_documents: bool = False
+    model: ModelName = None
+
+
+class RerankResult(BaseModel):
+    """One candidate; `index` is its place in the request."""
+
+    index: int
+    relevance_score: float = Field(
+        description="Probability that the response is good, 0–1; 0.5 without a model."
+    )
+    document: dict[str, Any] | None = None
+
+
+class RerankReply(BaseModel):
+    """Candidates, best first; equal ones keep their order."""
+
+    id: str
+    model: ModelIdentity | None
+    decision_id: str = Field(description="Send it with feedback on what was shown.")
+    results: list[RerankResult]
+    fallback: bool = Field(False, description="True when the order is that of the request.")
+    reason: str | None = Field(None, description="Why the order is that of the request.")

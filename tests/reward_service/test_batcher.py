@@ -1,0 +1,267 @@
+"""The queue and its threads, with an engine that the test can hold and break.
+
+The engine stands where a processor stands: its reward is the length of the response.
+"""
+
+import asyncio
+import ctypes
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.reward_service.batcher import Batcher, Limits
+from services.reward_service.metrics import ServingMetrics
+from shared.errors import Overloaded, Unavailable
+from shared.ml.scorer import Pair, Scores
+
+
+class HeldEngine:
+    """Scores while `go` is set; remembers its batches; fails on the response `poison`."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.batches: list[list[str]] = []
+        self.threads: list[int] = []
+
+    def score(self, pairs: Sequence[Pair]) -> Scores:
+        self.threads.append(threading.get_ident())
+        self.batches.append([pair.response for pair in pairs])
+        while not self.go.is_set():
+            time.sleep(0.001)
+        if any(pair.response == "poison" for pair in pairs):
+            raise ValueError("cannot score this")
+        lengths = np.array([len(pair.response) for pair in pairs])
+        return Scores(lengths.astype(float), lengths / 1e6, lengths < 0, lengths)
+
+
+def pairs(*responses: str) -> list[Pair]:
+    return [Pair("", response) for response in responses]
+
+
+async def started(engine: HeldEngine, batches: int) -> None:
+    async with asyncio.timeout(10):
+        while len(engine.batches) < batches:  # noqa: ASYNC110 - another thread counts
+            await asyncio.sleep(0.001)
+
+
+async def cancelled(*tasks: asyncio.Task[Scores]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+def engine() -> HeldEngine:
+    return HeldEngine()
+
+
+@pytest.fixture
+async def batcher(engine: HeldEngine) -> AsyncIterator[Batcher]:
+    limits = Limits(workers=1, batch_tokens=1000, queue_tokens=5000)
+    opened = Batcher(limits, ServingMetrics(CollectorRegistry()))
+    yield opened
+    engine.go.set()
+    await asyncio.to_thread(opened.close)
+
+
+def submit(batcher: Batcher, engine: HeldEngine, *responses: str) -> asyncio.Task[Scores]:
+    return asyncio.create_task(batcher.score(engine, pairs(*responses)))
+
+
+async def test_scores_come_in_the_order_of_the_pairs_however_they_are_cut(batcher, engine):
+    engine.go.set()
+    responses = ["x" * length for length in (900, 3, 1500, 7, 2000, 11, 1999)]
+
+    scores = await batcher.score(engine, pairs(*responses))
+
+    assert scores.reward.tolist() == [900, 3, 1500, 7, 2000, 11, 1999]
+    assert len(engine.batches) > 1
+
+
+async def test_an_idle_worker_starts_at_once_and_waits_for_nobody(batcher, engine):
+    engine.go.set()
+
+    await batcher.score(engine, pairs("a"))
+    await batcher.score(engine, pairs("b"))
+
+    assert engine.batches == [["a"], ["b"]]
+
+
+async def test_requests_that_come_while_the_worker_is_busy_share_a_batch(batcher, engine):
+    first = submit(batcher, engine, "first")
+    await started(engine, 1)
+    others = [submit(batcher, engine, "x" * length) for length in (5, 6, 7)]
+    await asyncio.sleep(0)
+    engine.go.set()
+
+    scores = await asyncio.gather(first, *others)
+
+    assert [list(map(len, batch)) for batch in engine.batches] == [[5], [5, 6, 7]]
+    assert [part.reward.tolist() for part in scores] == [[5], [5], [6], [7]]
+
+
+async def test_idle_workers_share_one_large_request(engine):
+    batcher = Batcher(Limits(workers=2), ServingMetrics(CollectorRegistry()))
+    warm = [submit(batcher, engine, "a") for _ in range(2)]
+    await started(engine, 1)
+    engine.go.set()
+    await asyncio.gather(*warm)
+    engine.go.clear()
+    engine.batches.clear()
+    large = submit(batcher, engine, *["x" * 400] * 10)
+    await started(engine, 2)
+    engine.go.set()
+
+    scores = await large
+
+    assert [len(batch) for batch in engine.batches] == [5, 5]
+    assert scores.reward.tolist() == [400] * 10
+    await asyncio.to_thread(batcher.close)
+
+
+async def test_short_work_passes_long_work_that_came_first(batcher, engine):
+    busy = submit(batcher, engine, "busy")
+    await started(engine, 1)
+    long = submit(batcher, engine, *["l" * 1800] * 3)
+    await asyncio.sleep(0)
+    short = submit(batcher, engine, "s" * 3000)
+    await asyncio.sleep(0)
+    engine.go.set()
+
+    await asyncio.gather(busy, long, short)
+
+    assert engine.batches[1][0] == "s" * 3000
+
+
+async def test_long_work_is_not_starved_by_a_stream_of_short_work(batcher, engine):
+    busy = submit(batcher, engine, "busy")
+    await started(engine, 1)
+    long = submit(batcher, engine, *["l" * 1800] * 3)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0.5)
+    late = submit(batcher, engine, *["s" * 1800] * 2)
+    await asyncio.sleep(0)
+    engine.go.set()
+
+    await asyncio.gather(busy, long, late)
+
+    assert engine.batches[1][0].startswith("l")
+
+
+async def test_a_full_queue_refuses_with_a_time_to_come_back(batcher, engine):
+    waiting = [submit(batcher, engine, "x" * 2000) for _ in range(9)]
+    await started(engine, 1)
+
+    with pytest.raises(Overloaded) as refused:
+        await batcher.score(engine, pairs(*["x" * 2000] * 3))
+
+    assert refused.value.retry_after_s is not None
+    assert refused.value.retry_after_s >= 1
+    engine.go.set()
+    await asyncio.gather(*waiting)
+
+
+async def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits(batcher, engine):
+    engine.go.set()
+
+    scores = await batcher.score(engine, pairs(*["x" * 2000] * 40))
+
+    assert len(scores.reward) == 40
+
+
+async def test_work_of_callers_who_left_is_never_done_and_frees_its_room(batcher, engine):
+    busy = submit(batcher, engine, "busy")
+    await started(engine, 1)
+    left = [submit(batcher, engine, "left" * 400) for _ in range(5)]
+    await asyncio.sleep(0)
+    assert batcher.waiting_tokens > 1000
+    await cancelled(*left)
+    assert batcher.waiting_tokens == 0
+    engine.go.set()
+
+    await busy
+    await batcher.score(engine, pairs("after"))
+
+    assert engine.batches == [["busy"], ["after"]]
+
+
+async def test_a_caller_who_leaves_a_shared_batch_does_not_shift_the_others(batcher, engine):
+    busy = submit(batcher, engine, "busy")
+    await started(engine, 1)
+    leaving, staying = submit(batcher, engine, "12345"), submit(batcher, engine, "123")
+    await asyncio.sleep(0)
+    engine.go.set()
+    await busy
+    engine.go.clear()
+    await started(engine, 2)
+    await cancelled(leaving)
+    engine.go.set()
+
+    assert (await staying).reward.tolist() == [3]
+
+
+async def test_one_bad_text_spoils_no_other_request_of_its_batch(batcher, engine):
+    busy = submit(batcher, engine, "busy")
+    await started(engine, 1)
+    good, bad = submit(batcher, engine, "good"), submit(batcher, engine, "poison")
+    await asyncio.sleep(0)
+    engine.go.set()
+
+    replies = await asyncio.gather(busy, good, bad, return_exceptions=True)
+
+    assert replies[1].reward.tolist() == [4]
+    assert isinstance(replies[2], ValueError)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_killed_worker_is_replaced_and_nobody_hangs(batcher, engine):
+    doomed = submit(batcher, engine, "doomed")
+    await started(engine, 1)
+    waiting = submit(batcher, engine, "waiting")
+    await asyncio.sleep(0)
+    victim = ctypes.c_ulong(engine.threads[0])
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(victim, ctypes.py_object(SystemExit))
+
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(doomed, 10)
+    engine.go.set()
+
+    assert (await asyncio.wait_for(waiting, 10)).reward.tolist() == [7]
+    assert len(engine.threads) == 2
+
+
+async def test_closing_answers_whoever_still_waits(engine):
+    batcher = Batcher(Limits(workers=1), ServingMetrics(CollectorRegistry()))
+    busy = submit(batcher, engine, "busy")
+    await started(engine, 1)
+    waiting = submit(batcher, engine, "waiting")
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(asyncio.to_thread(batcher.close))
+
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(waiting, 10)
+    engine.go.set()
+    await closing
+
+    assert (await busy).reward.tolist() == [4]
+    with pytest.raises(Unavailable):
+        await batcher.score(engine, pairs("late"))
+
+
+async def test_two_models_never_share_a_batch(batcher, engine):
+    other = HeldEngine()
+    other.go.set()
+    busy = submit(batcher, engine, "busy")
+    await started(engine, 1)
+    mixed = [submit(batcher, model, "x") for model in (engine, other, engine, other)]
+    await asyncio.sleep(0)
+    engine.go.set()
+
+    await asyncio.gather(busy, *mixed)
+
+    assert sum(map(len, engine.batches)) == 3
+    assert sum(map(len, other.batches)) == 2
