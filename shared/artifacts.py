@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -91,10 +91,17 @@ class FolderStore:
             shutil.rmtree(place, ignore_errors=True)
             os.close(handle)
 
-    def remove_partial(self) -> list[str]:
-        """Clear away what dead processes left half-written; the names of the folders removed."""
+    def remove_partial(self, keep: Collection[str] = ()) -> list[str]:
+        """Clear away what dead processes left half-written; the names of the folders removed.
+
+        Folders named in `keep` stay, such as those of runs that will go on from a checkpoint.
+        """
         folders = sorted((self.root / _PARTIAL).glob("*"))
-        return [folder.name for folder in folders if _remove_unlocked(folder)]
+        return [
+            folder.name
+            for folder in folders
+            if folder.name not in keep and _remove_unlocked(folder)
+        ]
 
     def _keep(self, copy: Path, kind: str) -> str:
         place = self.root / str(self.project_id) / kind / copy.name

@@ -19,6 +19,7 @@ from shared.contracts.values import RunStatus
 from shared.db.columns import Json
 from shared.db.tables import Job, TrainingRun
 from shared.errors import Conflict, NotFound, RunInterrupted
+from shared.ids import new_id
 
 Work = TypeVar("Work", TrainingRun, Job)
 
@@ -59,8 +60,7 @@ async def enqueue(
     **placement: Unpack[Placement],
 ) -> uuid.UUID:
     """The id of the waiting row: a new one, or the one that waits under the same `dedupe_key`."""
-    row = table(kind=kind, params=params)
-    values = {"id": row.id, "kind": kind, "params": params, **placement}
+    values = {"id": new_id(), "kind": kind, "params": params, **placement}
     added: uuid.UUID | None = await session.scalar(
         insert(table)
         .values(**values)
@@ -80,15 +80,20 @@ async def start_foreground(
     session: AsyncSession, table: type[Work], *, kind: str, params: Json, owner: str
 ) -> Work:
     """A row that this process works on at once; no worker ever claims it."""
-    row = table(kind=kind, params=params, queue=FOREGROUND, max_attempts=1, attempt=1)
-    row.status, row.owner, row.created_by = RunStatus.RUNNING, owner, owner
-    session.add(row)
-    await session.flush()
-    await session.execute(
-        update(table).where(col(table.id) == row.id).values(**_claimed_now(STALE_AFTER_S))
-    )
-    await session.refresh(row)
-    return row
+    values = {
+        "id": new_id(),
+        "kind": kind,
+        "params": params,
+        "queue": FOREGROUND,
+        "status": RunStatus.RUNNING,
+        "attempt": 1,
+        "max_attempts": 1,
+        "owner": owner,
+        "created_by": owner,
+        **_claimed_now(STALE_AFTER_S),
+    }
+    added: Work = (await session.scalars(insert(table).values(**values).returning(table))).one()
+    return added
 
 
 async def claim(
@@ -134,22 +139,20 @@ async def renew(
     session: AsyncSession,
     row: Work,
     *,
-    progress: Json | None = None,
     lease_s: float = STALE_AFTER_S,
+    **values: object,
 ) -> Control:
-    """Keep the claim, store how far the work is, and hear whether it should stop.
+    """Keep the claim, store what else is known (progress, …), and hear whether to stop.
 
     Raises:
         RunInterrupted: the claim is somebody else's by now; stop without writing anything.
     """
     table = type(row)
-    values: dict[str, Any] = {
+    lease: dict[str, Any] = {
         "heartbeat_at": func.now(),
         "lease_until": func.now() + timedelta(seconds=lease_s),
     }
-    if progress is not None:
-        values["progress"] = progress
-    statement = update(table).where(_held(row)).values(**values)
+    statement = update(table).where(_held(row)).values(**values, **lease)
     asked = await session.scalar(statement.returning(col(table.cancel_requested)))
     if asked is None:
         raise _lost(row)

@@ -40,7 +40,7 @@ class NewVersion:
 
 async def register_version(session: AsyncSession, new: NewVersion) -> ModelVersion:
     """A new row with the next free version of its name; concurrent callers wait their turn."""
-    await _lock_name(session, new.project_id, new.name)
+    await lock_name(session, new.project_id, new.name)
     newest = await session.scalar(
         select(func.max(col(ModelVersion.version))).where(
             col(ModelVersion.project_id) == new.project_id, col(ModelVersion.name) == new.name
@@ -145,7 +145,7 @@ async def rollback(
         NotFound: the alias means nothing yet.
         Conflict: there is no earlier version to return to.
     """
-    await _lock_name(session, project_id, name)
+    await lock_name(session, project_id, name)
     current = await find_version(session, alias, name=name, project_id=project_id)
     earlier = await _promoted_before(session, current, alias)
     change = AliasChange(
@@ -160,7 +160,7 @@ async def rollback(
     return earlier
 
 
-async def _lock_name(session: AsyncSession, project_id: int, name: str) -> None:
+async def lock_name(session: AsyncSession, project_id: int, name: str) -> None:
     """Let one transaction at a time change what this model name has and means."""
     key = func.hashtextextended(f"model:{project_id}:{name}", 0)
     await session.execute(select(func.pg_advisory_xact_lock(key)))
@@ -233,7 +233,7 @@ def _replaced_by(version: ModelVersion, alias: str) -> Select[uuid.UUID | None]:
 async def _move_alias(session: AsyncSession, version: ModelVersion, change: AliasChange) -> None:
     if version.retired_at is not None:
         raise Conflict(f"Model {version.name} version {version.version} was retired.")
-    await _lock_name(session, version.project_id, version.name)
+    await lock_name(session, version.project_id, version.name)
     key = {"project_id": version.project_id, "name": version.name, "alias": change.alias}
     before = await session.scalar(select(col(ModelAlias.version_id)).filter_by(**key))
     if before == version.id:

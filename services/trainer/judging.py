@@ -1,0 +1,113 @@
+"""The gate at work: a stored candidate against the live model, or the first one's baselines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from services.trainer.baselines import fitted_length_margins
+from services.trainer.config import TrainerSettings
+from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
+from services.trainer.gates import AbsoluteGates, Comparison, compare, gate_report
+from services.trainer.reward_metrics import Metrics, pair_margins
+from shared.db.columns import Json
+from shared.errors import ArtifactError
+from shared.ml.artifact import load_scorer
+from shared.ml.scorer import Pair, Scorer
+
+# With fewer held-out comparisons than this, held-out ratings are compared across prompts instead.
+FEWEST_PAIRS = 20
+
+
+@dataclass(frozen=True)
+class MatchedRatings(PreferencePair):
+    """A well and a badly rated response to two different prompts, as one comparison."""
+
+    rejected_prompt: str = ""
+
+    @property
+    def sides(self) -> tuple[Pair, Pair]:
+        """The better and the worse rated response, each with its own prompt."""
+        return Pair(self.prompt, self.chosen), Pair(self.rejected_prompt, self.rejected)
+
+
+def judge(
+    candidate: Path,
+    champion: Path | None,
+    dataset: RewardDataset,
+    *,
+    metrics: Metrics,
+    settings: TrainerSettings,
+    secret: bytes,
+) -> Json:
+    """The gate's report on a candidate's artifact folder; see `gate_report`.
+
+    Without a live model the candidate must beat a fitted length-only reward and a constant. A
+    live model that cannot be loaded leaves the question open: a person has to decide.
+
+    Raises:
+        ArtifactError: the candidate itself cannot be loaded.
+    """
+    pairs = held_out_comparisons(dataset)
+    own = pair_margins(load_scorer(candidate, secret=secret), pairs)
+    failures = AbsoluteGates(
+        settings.gate_min_correlation, settings.gate_max_mse, settings.gate_min_accuracy
+    ).failures(metrics)
+    try:
+        opponents = _opponents(champion, dataset, pairs, secret)
+    except ArtifactError as error:
+        return gate_report([], [*failures, f"the live model cannot be loaded: {error.detail}"],
+                           settings.gate)  # fmt: skip
+    return gate_report(
+        [_compared(own, other, pairs, name, settings) for name, other in opponents.items()],
+        failures,
+        settings.gate,
+    )
+
+
+def held_out_comparisons(dataset: RewardDataset) -> Sequence[PreferencePair]:
+    """The held-out comparisons, or held-out ratings matched across prompts where they are few."""
+    if len(dataset.test_pairs) >= FEWEST_PAIRS or not dataset.test_rated:
+        return dataset.test_pairs
+    return matched_ratings(dataset.test_rated) or dataset.test_pairs
+
+
+def matched_ratings(rated: Sequence[RatedResponse]) -> list[PreferencePair]:
+    """Each well rated response with one badly rated; every row is used at most once."""
+    ranked = sorted(rated, key=lambda one: (one.rating, str(one.group), one.row_id))
+    half = len(ranked) // 2
+    return [
+        MatchedRatings(
+            better.prompt,
+            chosen=better.response,
+            rejected=worse.response,
+            group=better.group,
+            source="rating",
+            row_ids=(better.row_id, worse.row_id),
+            rejected_prompt=worse.prompt,
+        )
+        for worse, better in zip(ranked[:half], ranked[len(ranked) - half :], strict=True)
+        if better.rating > worse.rating
+    ]
+
+
+def _opponents(
+    champion: Path | None, dataset: RewardDataset, pairs: Sequence[PreferencePair], secret: bytes
+) -> dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]]:
+    if champion is not None:
+        scorer: Scorer = load_scorer(champion, secret=secret)
+        return {"champion": pair_margins(scorer, pairs)}
+    length = fitted_length_margins(dataset.train_pairs, dataset.train_rated, pairs)
+    return {"length_only": length, "constant": np.zeros(len(pairs))}
+
+
+def _compared(
+    own: np.ndarray[tuple[int], np.dtype[np.float64]],
+    other: np.ndarray[tuple[int], np.dtype[np.float64]],
+    pairs: Sequence[PreferencePair],
+    opponent: str,
+    settings: TrainerSettings,
+) -> Comparison:
+    groups = [pair.group for pair in pairs]
+    return compare(own, other, groups, opponent=opponent, margin=settings.gate_margin)

@@ -1,0 +1,232 @@
+"""One training run from its claim to its model version, whoever executes it.
+
+Freeze or read the dataset, train aside, store the artifact, gate it, and then in one transaction:
+register the version, record where it came from, let it go live if the gate says so, and close the
+run. That transaction is fenced by the run's attempt, so a run that lost its claim leaves no trace.
+"""
+
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from anyio.from_thread import BlockingPortal
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from services.trainer.examples import RewardDataset
+from services.trainer.judging import judge
+from services.trainer.methods import train_reward
+from services.trainer.prepare import evidence_of_file
+from services.trainer.progress import Reporter, beat
+from services.trainer.queries import find_dataset
+from services.trainer.snapshots import freeze, freeze_feedback, load_dataset
+from services.trainer.splits import group_by_secret
+from services.trainer.trained import TrainedReward
+from services.trainer.workplace import Workplace, code_version, run_folder
+from shared import registry
+from shared.contracts.training import TrainingRequest
+from shared.contracts.values import RunStatus
+from shared.db.columns import Json
+from shared.db.faults import reaching_database
+from shared.db.tables import Dataset, Lineage, ModelVersion, TrainingRun
+from shared.errors import DatabaseUnavailable
+from shared.jobs import finish, renew
+
+T = TypeVar("T")
+_DATABASE_PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run leaves behind.
+
+    Attributes:
+        version: the registered model version.
+        folder: its artifact on this machine.
+        gate: the gate's report.
+        is_live: whether it is the champion now.
+    """
+
+    run: TrainingRun
+    version: ModelVersion
+    folder: Path
+    gate: Json
+    is_live: bool
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A claimed run on the desk of the thread that executes it; the portal does its database."""
+
+    run: TrainingRun
+    workplace: Workplace
+    portal: BlockingPortal
+
+    @property
+    def request(self) -> TrainingRequest:
+        """What the run is asked to do."""
+        return TrainingRequest.model_validate({**self.run.params, "kind": self.run.kind})
+
+    def transact(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        """What `work` returns, committed; a database that is restarting is waited for.
+
+        Raises:
+            DatabaseUnavailable: it stayed away for a minute.
+            RunInterrupted: the run's claim was lost.
+        """
+        deadline = time.monotonic() + _DATABASE_PATIENCE_S
+        while True:
+            try:
+                return self.portal.call(self._transact_once, work)
+            except DatabaseUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1.0)
+
+    async def _transact_once(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        with reaching_database():
+            async with self.workplace.sessions.begin() as session:
+                return await work(session)
+
+
+def execute(desk: Desk, reporter: Reporter) -> Finished:
+    """Do a claimed run in this thread while its claim is kept fresh in the portal's.
+
+    Raises:
+        HeedError: the run cannot be done; its row is the caller's to close.
+    """
+    started = time.monotonic()
+    with _beating(desk, reporter):
+        reporter(0.0, "dataset", {})
+        frozen = desk.transact(lambda session: _dataset_of(session, desk))
+        dataset = load_dataset(frozen, desk.workplace.store)
+        with desk.workplace.store.workspace(run_folder(desk.run.id)) as folder:
+            trained = train_reward(
+                desk.request,
+                dataset,
+                desk.workplace,
+                output=folder / "model",
+                progress=reporter,
+            )
+            uri, sha256 = desk.workplace.store.put_folder(trained.folder)
+        reporter(0.97, "gate", {})
+        artifact = registry.NewVersion(
+            kind=trained.manifest.kind,
+            sha256=sha256,
+            uri=uri,
+            metrics=_finite(trained.metrics),
+            run_id=desk.run.id,
+            dataset_id=frozen.id,
+            name=desk.request.model_name,
+            project_id=desk.run.project_id,
+        )
+        return _gate_and_record(desk, artifact, dataset, trained, started)
+
+
+def _gate_and_record(
+    desk: Desk,
+    artifact: registry.NewVersion,
+    dataset: RewardDataset,
+    trained: TrainedReward,
+    started: float,
+) -> Finished:
+    """Judge against the live model, again if another one went live in the meantime."""
+    store = desk.workplace.store
+    while True:
+        live = desk.transact(lambda session: _live(session, artifact))
+        gate = judge(
+            store.path(artifact.uri),
+            store.path(live.uri) if live else None,
+            dataset,
+            metrics=trained.metrics,
+            settings=desk.workplace.settings,
+            secret=desk.workplace.secret,
+        )
+        judged = _Judged(artifact, live, gate, time.monotonic() - started)
+        finished = desk.transact(partial(_record, desk=desk, judged=judged))
+        if finished is not None:
+            return finished
+
+
+@dataclass(frozen=True)
+class _Judged:
+    artifact: registry.NewVersion
+    live: ModelVersion | None
+    gate: Json
+    seconds: float
+
+
+async def _record(session: AsyncSession, *, desk: Desk, judged: _Judged) -> Finished | None:
+    """Everything a finished run writes; None when the live model is another one by now."""
+    artifact, gate = judged.artifact, judged.gate
+    await registry.lock_name(session, artifact.project_id, artifact.name)
+    live = await _live(session, artifact)
+    if (live.id if live else None) != (judged.live.id if judged.live else None):
+        return None
+    version = await registry.register_version(session, artifact)
+    version.gate = gate
+    session.add(Lineage(child=f"model:{version.id}", parent=f"dataset:{artifact.dataset_id}"))
+    if gate["promotes"]:
+        by = desk.run.created_by or "trainer"
+        await registry.promote(session, version.id, verdict=gate, changed_by=by)
+    await finish(
+        session,
+        desk.run,
+        RunStatus.SUCCEEDED,
+        metrics={**artifact.metrics, "gate": gate},
+        progress={"fraction": 1.0, "stage": "done", "numbers": {}},
+        dataset_id=artifact.dataset_id,
+        model_version_id=version.id,
+        artifact_uri=artifact.uri,
+        code_version=code_version(),
+        duration_s=judged.seconds,
+    )
+    folder = desk.workplace.store.path(artifact.uri)
+    return Finished(desk.run, version, folder, gate, is_live=gate["promotes"])
+
+
+async def _live(session: AsyncSession, artifact: registry.NewVersion) -> ModelVersion | None:
+    return await registry.champion(session, artifact.name, artifact.project_id)
+
+
+async def _dataset_of(session: AsyncSession, desk: Desk) -> Dataset:
+    """The dataset an earlier attempt froze, else a new one; a retry learns from the same rows."""
+    run_id = desk.run.id
+    known = await session.scalar(
+        select(col(TrainingRun.dataset_id)).where(col(TrainingRun.id) == run_id)
+    )
+    if known is not None:
+        return await find_dataset(session, known, desk.run.project_id)
+    freezing = desk.workplace.freezing(desk.run.created_by)
+    if desk.request.dataset_file is None:
+        dataset = await freeze_feedback(session, freezing)
+    else:
+        path = Path(desk.request.dataset_file)
+        group_of = group_by_secret(freezing.secret, desk.run.project_id)
+        evidence, sides = evidence_of_file(path, group_of)
+        dataset = await freeze(session, freezing, evidence, name=path.name, proposed=sides)
+    await renew(session, desk.run, dataset_id=dataset.id)
+    return dataset
+
+
+@contextmanager
+def _beating(desk: Desk, reporter: Reporter) -> Iterator[None]:
+    heart = desk.portal.start_task_soon(beat, desk.workplace.sessions, desk.run, reporter)
+    try:
+        yield
+    finally:
+        heart.cancel()
+
+
+def _finite(metrics: dict[str, float | int | str | None]) -> Json:
+    """Metrics as JSON can keep them: no NaN, no infinity."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in metrics.items()
+    }

@@ -1,0 +1,89 @@
+"""What every training run needs at hand: settings, database, artifact store and secret."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
+
+import services.trainer
+import shared.ml
+from services.trainer.config import TrainerSettings
+from services.trainer.snapshots import Freezing
+from shared.artifacts import FolderStore
+from shared.contracts.values import RunStatus
+from shared.db.engine import create_engine, create_sessions
+from shared.db.migrate import require_current
+from shared.db.tables import TrainingRun
+from shared.jobs import mark_interrupted
+from shared.privacy import load_secret
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Everything a run reaches for."""
+
+    settings: TrainerSettings
+    sessions: async_sessionmaker[AsyncSession]
+    store: FolderStore
+    secret: bytes
+
+    def freezing(self, created_by: str | None) -> Freezing:
+        """How this deployment freezes datasets."""
+        return Freezing(self.store, self.secret, self.settings.test_share, created_by)
+
+
+@asynccontextmanager
+async def open_workplace(settings: TrainerSettings, url: str) -> AsyncIterator[Workplace]:
+    """A workplace on a database of the current schema.
+
+    Raises:
+        SchemaOutdated: the database needs `heed migrate`.
+    """
+    engine = create_engine(url)
+    try:
+        await require_current(engine)
+        yield Workplace(
+            settings,
+            create_sessions(engine),
+            FolderStore(settings.artifacts),
+            load_secret(settings),
+        )
+    finally:
+        await engine.dispose()
+
+
+async def tidy(workplace: Workplace) -> list[TrainingRun]:
+    """Mark runs that went silent as interrupted and clear away what they left half-written."""
+    async with workplace.sessions.begin() as session:
+        interrupted = await mark_interrupted(session, TrainingRun)
+        alive = await session.scalars(
+            select(col(TrainingRun.id)).where(
+                col(TrainingRun.status).in_([RunStatus.QUEUED, RunStatus.RUNNING])
+                | (col(TrainingRun.attempt) < col(TrainingRun.max_attempts))
+                & (col(TrainingRun.status) == RunStatus.INTERRUPTED)
+            )
+        )
+    workplace.store.remove_partial(keep={run_folder(run_id) for run_id in alive})
+    return interrupted
+
+
+def run_folder(run_id: object) -> str:
+    """The name of a run's folder for work in progress."""
+    return f"run-{run_id}"
+
+
+@cache
+def code_version() -> str:
+    """The release and a hash of the code that trains and scores, exact in a checkout too."""
+    digest = hashlib.sha256()
+    for package in (services.trainer, shared.ml):
+        for path in sorted(Path(package.__path__[0]).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return f"{version('heed-rlhf')}+{digest.hexdigest()[:12]}"

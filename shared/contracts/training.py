@@ -1,0 +1,29 @@
+"""What a training run is asked to do: the parameters of its row, whoever enqueues it."""
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class RunKind(StrEnum):
+    """Which recipe a run follows."""
+
+    REWARD_EMBEDDING = "reward_embedding"
+    REWARD_TRANSFORMER = "reward_transformer"
+
+
+class TrainingRequest(BaseModel):
+    """Parameters of one training run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: RunKind
+    recipe: dict[str, Any] = Field(
+        default_factory=dict, description="Parameters of the recipe; its defaults otherwise."
+    )
+    dataset_file: str | None = Field(
+        None, description="A preferences file to train from; empty: everything people posted."
+    )
+    model_name: str = Field("reward", min_length=1, max_length=100, description="Name to register.")
+    command: str = Field("", description="How a person starts the same run again.")
