@@ -583,6 +583,7 @@ def upgrade() -> None:
         "rlhf_lineage",
         sa.Column("child", sa.String(), nullable=False),
         sa.Column("parent", sa.String(), nullable=False),
+        sa.Column("project_id", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column(
             "created_at",
             sa.DateTime(timezone=True),

@@ -204,6 +204,7 @@ class Lineage(SQLModel, table=True):
 
     child: str = Field(primary_key=True)
     parent: str = Field(primary_key=True)
+    project_id: int = project()
     created_at: datetime = now_field()
 
 

@@ -1,11 +1,12 @@
 """What the database itself refuses, keeps and shows, whoever writes to it."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import DateTime, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -24,6 +25,8 @@ from shared.db.tables import (
 from shared.ids import new_id
 
 Sessions = async_sessionmaker[AsyncSession]
+TABLES = Feedback.metadata.tables
+DATA_MODEL = Path(__file__).parents[2] / "docs" / "data-model.md"
 
 
 def feedback(**changes: Any) -> dict[str, Any]:
@@ -59,6 +62,25 @@ async def refusal(sessions: Sessions, table: type[SQLModel], *rows: dict[str, An
     cause = caught.value.orig.__cause__
     assert isinstance(cause, asyncpg.IntegrityConstraintViolationError)
     return cause.constraint_name
+
+
+def test_every_table_is_on_the_data_model_page():
+    page = DATA_MODEL.read_text()
+
+    assert [name for name in TABLES if f"`{name}`" not in page] == []
+
+
+def test_every_row_belongs_to_a_project():
+    of_another_row = {"rlhf_projects", "rlhf_dataset_rows"}
+
+    assert {name for name, table in TABLES.items() if "project_id" not in table.c} == of_another_row
+
+
+def test_every_time_has_a_zone():
+    times = [c for t in TABLES.values() for c in t.c if isinstance(c.type, DateTime)]
+
+    assert [str(column) for column in times if not column.type.timezone] == []
+    assert len(times) > len(TABLES)
 
 
 @pytest.mark.parametrize(
