@@ -24,12 +24,12 @@ START = {1: datetime(2025, 1, 20, 8, tzinfo=UTC), 2: datetime(2025, 4, 7, 8, tzi
 
 GOOD_KINDS = {Kind.COMPLETE: 0.65, Kind.PARTIAL: 0.35}
 OTHER_KINDS = {
-    Kind.PARTIAL: 0.13,
-    Kind.DETAIL: 0.1,
-    Kind.MISTAKEN: 0.12,
+    Kind.PARTIAL: 0.08,
+    Kind.DETAIL: 0.12,
+    Kind.MISTAKEN: 0.1,
     Kind.SIBLING: 0.17,
-    Kind.STRAY: 0.36,
-    Kind.EVASIVE: 0.12,
+    Kind.STRAY: 0.38,
+    Kind.EVASIVE: 0.15,
 }
 
 
@@ -66,8 +66,10 @@ def build_sample(seed: int = SEED) -> Sample:
 
 
 def _ask(question: Question, knowledge: Knowledge, rng: Random) -> _Asked:
-    """One good response and three of drawn kinds in random order, for two raters."""
-    kinds = _draw(GOOD_KINDS, 1, rng) + _draw(OTHER_KINDS, RESPONSES_PER_PROMPT - 1, rng)
+    """A good response and three of other kinds in random order, for two raters."""
+    (good,) = _draw(GOOD_KINDS, 1, rng)
+    others = {kind: weight for kind, weight in OTHER_KINDS.items() if kind is not good}
+    kinds = [good, *_draw(others, RESPONSES_PER_PROMPT - 1, rng)]
     rng.shuffle(kinds)
     candidates: list[Candidate] = []
     for kind in kinds:
@@ -78,7 +80,7 @@ def _ask(question: Question, knowledge: Knowledge, rng: Random) -> _Asked:
 def _revisit(asked: _Asked, knowledge: Knowledge, rng: Random) -> _Asked:
     """The question again: two responses from before and two new ones, for other raters."""
     candidates = list(asked.candidates)
-    for kind in _draw(GOOD_KINDS | OTHER_KINDS, 2, rng):
+    for kind in _draw(OTHER_KINDS | GOOD_KINDS, 2, rng):
         candidates.append(_another(asked.question, kind, candidates, knowledge, rng))
     before = rng.sample(asked.candidates, 2)
     others = [rater for rater in raters_of(asked.question.domain) if rater not in asked.raters]
@@ -95,8 +97,13 @@ def _another(
             return candidate
 
 
-def _draw(kinds: dict[Kind, float], count: int, rng: Random) -> list[Kind]:
-    return rng.choices(list(kinds), weights=list(kinds.values()), k=count)
+def _draw(weights: dict[Kind, float], count: int, rng: Random) -> list[Kind]:
+    """Different kinds, those of larger weight more often.
+
+    Source: Efraimidis & Spirakis 2006, "Weighted random sampling with a reservoir".
+    """
+    keys = {kind: rng.random() ** (1 / weight) for kind, weight in weights.items()}
+    return sorted(keys, key=keys.__getitem__, reverse=True)[:count]
 
 
 def _batch(number: int, asked: list[_Asked], knowledge: Knowledge, rng: Random) -> list[Row]:

@@ -19,16 +19,16 @@ class Rater:
 
 
 RATERS = (
-    Rater("rater-01", ("clinical",), 0.4, 0.8),
-    Rater("rater-02", ("clinical",), -0.3, 1.0),
-    Rater("rater-03", ("clinical",), 0.0, 0.9),
-    Rater("rater-04", ("clinical", "neurons"), 0.2, 1.4),
-    Rater("rater-05", ("climate",), -0.5, 0.9),
-    Rater("rater-06", ("climate",), 0.3, 0.8),
-    Rater("rater-07", ("climate", "clinical"), 0.0, 1.2),
-    Rater("rater-08", ("neurons",), 0.5, 0.8),
-    Rater("rater-09", ("neurons",), -0.2, 0.9),
-    Rater("rater-10", ("neurons", "climate"), 0.1, 1.3),
+    Rater("rater-01", ("clinical",), 0.4, 0.7),
+    Rater("rater-02", ("clinical",), -0.3, 0.9),
+    Rater("rater-03", ("clinical",), 0.0, 0.8),
+    Rater("rater-04", ("clinical", "neurons"), 0.2, 1.3),
+    Rater("rater-05", ("climate",), -0.5, 0.8),
+    Rater("rater-06", ("climate",), 0.3, 0.7),
+    Rater("rater-07", ("climate", "clinical"), 0.0, 1.1),
+    Rater("rater-08", ("neurons",), 0.5, 0.7),
+    Rater("rater-09", ("neurons",), -0.2, 0.8),
+    Rater("rater-10", ("neurons", "climate"), 0.1, 1.2),
 )
 TIE_ZONE = 0.6
 
