@@ -74,11 +74,16 @@ async def require_current(engine: AsyncEngine) -> None:
     """
     async with _connected(engine) as connection:
         found = await connection.run_sync(_revision)
+        has_views = await connection.run_sync(views.installed) is not None
     _refuse_unknown(found)
     if found != head():
         raise SchemaOutdated(
             f"The database is at revision {found or 'none'}, this Heed needs {head()}: "
             "run `heed migrate`."
+        )
+    if not has_views:
+        raise SchemaOutdated(
+            "The database has Heed's tables without its views and triggers: run `heed migrate`."
         )
 
 
@@ -143,7 +148,7 @@ def _upgrade(connection: Connection, revision: str) -> None:
     wanted = head() if revision == "head" else revision
     found = _revision(connection)
     _refuse_unknown(found)
-    if found != wanted or not views.are_installed(connection):
+    if found != wanted or views.installed(connection) != views.FINGERPRINT:
         views.remove(connection)
         command.upgrade(config(connection), revision)
         if wanted == head():

@@ -129,7 +129,7 @@ _PROGRAMS = [
     _CHAT_FEEDBACK,
     _INTERACTIONS,
 ]
-_FINGERPRINT = hashlib.sha256("\n".join(_PROGRAMS).encode()).hexdigest()
+FINGERPRINT = hashlib.sha256("\n".join(_PROGRAMS).encode()).hexdigest()
 _VIEWS = ("rlhf_interactions", "chat_feedback")
 _FUNCTIONS = (
     "heed_keep_feedback()",
@@ -139,12 +139,12 @@ _FUNCTIONS = (
 )
 
 
-def are_installed(connection: Connection) -> bool:
-    """Whether the database has exactly these views, functions and triggers."""
+def installed(connection: Connection) -> str | None:
+    """The hash of the views, functions and triggers the database has; None when it has none."""
     found = connection.exec_driver_sql(
         "SELECT obj_description(to_regclass('rlhf_interactions'), 'pg_class')"
     )
-    return bool(found.scalar_one_or_none() == _FINGERPRINT)
+    return found.scalar_one_or_none()
 
 
 def remove(connection: Connection) -> None:
@@ -159,7 +159,7 @@ def install(connection: Connection) -> None:
     """Create them, and remember which they are, in the caller's transaction."""
     for statement in _PROGRAMS:
         connection.exec_driver_sql(statement)
-    connection.exec_driver_sql(f"COMMENT ON VIEW rlhf_interactions IS '{_FINGERPRINT}'")
+    connection.exec_driver_sql(f"COMMENT ON VIEW rlhf_interactions IS '{FINGERPRINT}'")
 
 
 def ensure_partitions(connection: Connection, months_ahead: int = MONTHS_AHEAD) -> int:

@@ -174,6 +174,19 @@ async def test_an_empty_database_is_refused_with_what_to_run(empty_url: str):
     await engine.dispose()
 
 
+async def test_tables_without_their_triggers_are_refused(empty_url: str):
+    engine = create_engine(empty_url)
+    async with engine.begin() as connection:
+        await connection.run_sync(lambda sync: command.upgrade(migrate.config(sync), "head"))
+
+    with pytest.raises(SchemaOutdated, match="without its views and triggers: run `heed migrate`"):
+        await migrate.require_current(engine)
+
+    await upgrade(empty_url)
+    assert await migrate.require_current(engine) is None
+    await engine.dispose()
+
+
 async def test_a_database_of_a_newer_heed_is_refused_and_left_alone(
     database_url: str, connection: asyncpg.Connection
 ):
