@@ -3,7 +3,8 @@
     python benchmarks/hh_baseline.py PATH [--repeats 5] [--out benchmarks/results/hh-baseline.json]
 
 PATH holds one JSON object a line, with the dialogues `chosen` and `rejected` in the format of
-HH-RLHF. Folds never split dialogues that begin alike. Every text is embedded once; each fold then
+HH-RLHF. Folds never split dialogues that begin alike. The prompt is the last human turn, and in a
+second table the whole dialogue before the response. Every text is embedded once; each fold then
 runs the same fitting code as `heed train embedding`.
 """
 
@@ -45,35 +46,37 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/hh-baseline.json"))
     given = parser.parse_args()
     started = time.monotonic()
-    pairs = read_pairs(given.path)
-    scored = cross_validate(pairs, repeats=given.repeats)
-    result = summarise(scored, pairs, repeats=given.repeats)
-    result["file_sha256"] = hashlib.sha256(given.path.read_bytes()).hexdigest()
+    result: dict[str, object] = {"file_sha256": hashlib.sha256(given.path.read_bytes()).hexdigest()}
+    for name, is_whole in (("last_turn", False), ("dialogue", True)):
+        pairs = read_pairs(given.path, is_whole=is_whole)
+        scored = cross_validate(pairs, repeats=given.repeats)
+        result[name] = summarise(scored, pairs, repeats=given.repeats)
     result["seconds"] = round(time.monotonic() - started, 1)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
 
 
-def read_pairs(path: Path) -> list[PreferencePair]:
-    """Comparisons whose two dialogues differ in the last response only."""
+def read_pairs(path: Path, *, is_whole: bool) -> list[PreferencePair]:
+    """Comparisons of two last responses; the prompt is one human turn or the whole dialogue."""
     content = path.read_bytes()
     if path.suffix == ".gz":
         content = gzip.decompress(content)
     rows = [json.loads(line) for line in content.splitlines()]
-    split = [(last_turn(row["chosen"]), last_turn(row["rejected"])) for row in rows]
+    split = [(_split(row["chosen"], is_whole), _split(row["rejected"], is_whole)) for row in rows]
     return [
         PreferencePair(prompt, chosen, rejected, group=first, row_ids=(str(at),))
         for at, ((first, prompt, chosen), (_, _, rejected)) in enumerate(split)
     ]
 
 
-def last_turn(dialogue: str) -> tuple[str, str, str]:
-    """First human turn (normalised), last human turn, and the response to it."""
+def _split(dialogue: str, is_whole: bool) -> tuple[str, str, str]:
+    """First human turn (normalised), prompt, and the response to it."""
     context, _, response = dialogue.rpartition("\n\nAssistant:")
     turns = context.split("\n\nHuman:")
     first = turns[1].partition("\n\nAssistant:")[0]
-    return " ".join(first.lower().split()), turns[-1].strip(), response.strip()
+    prompt = context if is_whole else turns[-1]
+    return " ".join(first.lower().split()), prompt.strip(), response.strip()
 
 
 def cross_validate(pairs: Sequence[PreferencePair], *, repeats: int) -> dict[str, Floats]:

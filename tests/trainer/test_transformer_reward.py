@@ -25,7 +25,7 @@ SECRET = b"a secret of at least thirty-two bytes"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 WORDS = [*SPECIAL, "what", "is", "the", "sky", "sea", "one", "two", "kind", "rude", "and", "of"]
 SMALL = TransformerParams(
-    epochs=3, batch_size=8, learning_rate=3e-3, max_tokens=24, min_rated=10, logging_steps=2
+    epochs=4, batch_size=4, learning_rate=3e-3, max_tokens=24, min_rated=10, logging_steps=2
 )
 
 

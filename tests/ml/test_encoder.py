@@ -1,0 +1,108 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import DistilBertConfig, DistilBertModel
+
+from shared.errors import ArtifactError
+from shared.ml.backbones import default_encoder_folder
+from shared.ml.encoder import open_encoder
+from shared.ml.folders import sha256_of_backbone
+
+TEXTS = [
+    "short",
+    "A sentence of a normal length, with punctuation; and a number 42.",
+    "long text " * 80,
+    "Ünïcödé 雪 🙂",
+    "",
+]
+
+
+def ids_of(texts: list[str]) -> list[list[int]]:
+    encoder = open_encoder(default_encoder_folder())
+    tokenizer = encoder.tokenizer
+    return [tokenizer.head_window(ids, encoder.max_tokens).ids for ids in tokenizer.ids(texts)]
+
+
+def test_the_packed_engine_gives_the_embeddings_of_sentence_transformers() -> None:
+    from sentence_transformers import SentenceTransformer
+
+    expected = SentenceTransformer(str(default_encoder_folder()), device="cpu").encode(TEXTS)
+
+    found = open_encoder(default_encoder_folder()).embed(ids_of(TEXTS))
+
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() <= 1e-4
+
+
+@pytest.mark.parametrize("size", [1, 8, 64])
+def test_an_embedding_does_not_depend_on_its_batch(size: int) -> None:
+    encoder = open_encoder(default_encoder_folder())
+    rows = ids_of([f"{text} {at}" for at in range(13) for text in TEXTS])
+    whole = encoder.embed(rows)
+
+    parts = [encoder.embed(rows[at : at + size]) for at in range(0, len(rows), size)]
+
+    assert np.abs(np.concatenate(parts) - whole).max() <= 1e-6
+
+
+def test_no_rows_give_no_embeddings() -> None:
+    assert open_encoder(default_encoder_folder()).embed([]).shape == (0, 384)
+
+
+def test_models_on_one_backbone_share_one_copy_of_it() -> None:
+    assert open_encoder(default_encoder_folder()) is open_encoder(default_encoder_folder())
+
+
+def test_another_architecture_runs_through_transformers(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    config = DistilBertConfig(vocab_size=30522, dim=16, hidden_dim=32, n_layers=1, n_heads=2)
+    model = DistilBertModel(config).eval()
+    model.save_pretrained(tmp_path)
+    shutil.copy(default_encoder_folder() / "tokenizer.json", tmp_path)
+    rows = ids_of(TEXTS[:2])
+    with torch.inference_mode():
+        expected = model(torch.tensor([rows[1]])).last_hidden_state[0].mean(dim=0).numpy()
+
+    encoder = open_encoder(tmp_path)
+
+    assert encoder.engine == "transformers-fp32"
+    assert np.abs(encoder.embed(rows)[1] - expected).max() <= 1e-5
+
+
+def test_the_hash_of_a_backbone_changes_with_its_tokenizer(tmp_path: Path) -> None:
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "tokenizer.json").write_text("{}")
+    before = sha256_of_backbone(folder)
+
+    (folder / "tokenizer.json").write_text('{"changed": true}')
+
+    assert sha256_of_backbone(folder) != before
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "weights.pt", "head.pkl", "modeling.py"])
+def test_a_folder_whose_files_can_run_code_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+
+    with pytest.raises(ArtifactError, match=name):
+        open_encoder(tmp_path)
+
+
+def test_a_folder_that_asks_for_remote_code_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "x.Y"}}))
+
+    with pytest.raises(ArtifactError, match="auto_map"):
+        open_encoder(tmp_path)
+
+
+def test_an_unknown_sentence_transformers_module_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    (tmp_path / "modules.json").write_text(json.dumps([{"type": "my.Evil", "path": ""}]))
+
+    with pytest.raises(ArtifactError, match="Evil"):
+        open_encoder(tmp_path)
