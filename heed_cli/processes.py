@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -53,7 +54,6 @@ class ProcessFolder:
     def __init__(self, data_dir: Path) -> None:
         self.run = data_dir / "run"
         self.logs = data_dir / "logs"
-        self._children: list[subprocess.Popen[bytes]] = []
 
     def make(self) -> None:
         """Raises ConfigError when the folder cannot be written."""
@@ -87,7 +87,8 @@ class ProcessFolder:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._children.append(child)  # an unowned child would be reported when it is collected
+        # It outlives us; should it end before, it must not stay a zombie that looks alive.
+        threading.Thread(target=child.wait, daemon=True).start()
         process = Process(
             program.name, child.pid, _birth(child.pid) or "", program.url, round(time.time(), 3)
         )
