@@ -4,11 +4,18 @@ import secrets
 import time
 import uuid
 
+_NANOS_PER_MILLI = 1_000_000
+
 
 def new_id() -> uuid.UUID:
-    """A UUIDv7: 48 bits of Unix milliseconds, 74 random bits (RFC 9562, section 5.7)."""
-    millis = time.time_ns() // 1_000_000
-    value = (millis & (2**48 - 1)) << 80 | 0x7 << 76 | secrets.randbits(12) << 64
+    """A UUIDv7: 48 bits of Unix milliseconds, 12 bits of the rest of the time, 62 random bits.
+
+    The fraction (RFC 9562, section 6.2, method 3) puts two posts of one millisecond in order,
+    which decides which of them is the later one.
+    """
+    millis, rest = divmod(time.time_ns(), _NANOS_PER_MILLI)
+    fraction = (rest << 12) // _NANOS_PER_MILLI
+    value = (millis & (2**48 - 1)) << 80 | 0x7 << 76 | fraction << 64
     return uuid.UUID(int=value | 0b10 << 62 | secrets.randbits(62))
 
 

@@ -23,6 +23,15 @@ _LOST = (
 )
 
 
+def database_unavailable() -> DatabaseUnavailable:
+    """The error to reply with when Postgres was not there."""
+    return DatabaseUnavailable(
+        "The database cannot be reached, so nothing is acknowledged. Send it again in a moment; "
+        "with the same Idempotency-Key or id it is never stored twice.",
+        retry_after_s=RETRY_AFTER_S,
+    )
+
+
 def unreachable(error: BaseException) -> DatabaseUnavailable | None:
     """The error to reply with when Postgres was not there, or None for any other failure."""
     if isinstance(error, DatabaseUnavailable):
@@ -31,12 +40,7 @@ def unreachable(error: BaseException) -> DatabaseUnavailable | None:
     if isinstance(error, exc.DBAPIError):
         driver_error = getattr(error.orig, "__cause__", None)
         lost = error.connection_invalidated or isinstance(driver_error, _LOST)
-    if not lost:
-        return None
-    return DatabaseUnavailable(
-        "The database cannot be reached; nothing was stored. Try again in a moment.",
-        retry_after_s=RETRY_AFTER_S,
-    )
+    return database_unavailable() if lost else None
 
 
 @contextmanager
@@ -48,8 +52,8 @@ def reaching_database() -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, TimeoutError) as error:
-        raise unreachable(ConnectionError()) or error from None
+    except (OSError, TimeoutError):
+        raise database_unavailable() from None
     except (exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         if (known := unreachable(error)) is not None:
             raise known from None

@@ -14,6 +14,8 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 from starlette.middleware.cors import CORSMiddleware
 
 from shared.errors import HeedError, MalformedBody, MethodNotAllowed, NotFound
@@ -35,9 +37,11 @@ def install(
     service: str,
     max_body_bytes: int = MAX_BODY_BYTES,
     cors_origins: Sequence[str] = (),
+    schemas: Sequence[type[BaseModel]] = (),
 ) -> CollectorRegistry:
     """Add error replies, request ids, the body cap, `/healthz` and `/metrics` to an app.
 
+    `schemas` are the shapes of bodies that routes validate themselves, for the API's description.
     Returns the app's own metrics registry, for the service's counters (also `app.state.metrics`).
     """
     registry = CollectorRegistry()
@@ -56,7 +60,7 @@ def install(
         )
     metrics = RequestMetrics(registry)
     app.add_middleware(Edge, service=service, max_body_bytes=max_body_bytes, metrics=metrics)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: _openapi(app, schemas)  # type: ignore[method-assign]
     return registry
 
 
@@ -95,7 +99,7 @@ def _add_routes(app: FastAPI, registry: CollectorRegistry) -> None:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _openapi(app: FastAPI) -> dict[str, Any]:
+def _openapi(app: FastAPI, schemas: Sequence[type[BaseModel]]) -> dict[str, Any]:
     """The app's description, with every error as problem+json instead of FastAPI's own shape."""
     if app.openapi_schema is None:
         schema = get_openapi(
@@ -104,9 +108,11 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         parts = schema.setdefault("components", {}).setdefault("schemas", {})
         for name in ("HTTPValidationError", "ValidationError"):
             parts.pop(name, None)
-        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        parts.update(problem.pop("$defs"))
-        parts["Problem"] = problem
+        _, described = models_json_schema(
+            [(Problem, "validation"), *((kind, "validation") for kind in schemas)],
+            ref_template="#/components/schemas/{model}",
+        )
+        parts.update(described["$defs"])
         _replace_default_errors(schema)
         app.openapi_schema = schema
     return app.openapi_schema

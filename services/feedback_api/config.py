@@ -1,0 +1,37 @@
+"""Settings of the feedback API."""
+
+from pydantic import Field
+
+from shared.config import Settings
+
+
+class FeedbackSettings(Settings):
+    """What the feedback API needs beside the shared settings."""
+
+    feedback_host: str = Field(
+        "127.0.0.1", description="Address the feedback API listens on; 0.0.0.0 for all."
+    )
+    feedback_port: int = Field(
+        8000, ge=1, le=65535, description="Port the feedback API listens on."
+    )
+    feedback_cors_origins: list[str] = Field(
+        [], description='Origins whose pages may call the feedback API, as JSON: `["https://…"]`.'
+    )
+    feedback_max_body_bytes: int = Field(
+        1_048_576, ge=1024, description="Largest request body of the feedback API, bytes."
+    )
+    feedback_max_pending: int = Field(
+        10_000,
+        ge=1,
+        description="Posts that may wait for a commit; beyond, the reply is 503 with Retry-After.",
+    )
+    feedback_retry_s: float = Field(
+        3.0,
+        gt=0,
+        le=60,
+        description="How long a write is retried after Postgres was lost before replying 503.",
+    )
+    default_training_consent: bool = Field(
+        default=True,
+        description="Whether a post without `consent.training` may be used for training.",
+    )

@@ -1,0 +1,281 @@
+"""Turns a validated body into the row that is written: names, target, pseudonyms, consent."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from services.feedback_api.schemas import FeedbackIn, InteractionIn, PostIn, PreferenceIn, StepIn
+from services.feedback_api.writer import FEEDBACK, INTERACTION, PREFERENCE, Post
+from shared.contracts.posts import render_prompt, render_response
+from shared.contracts.values import FeedbackType, Outcome, Thumb
+from shared.errors import Detail, InvalidInput
+from shared.ids import new_id, public_id
+from shared.keys import Principal
+from shared.privacy import mac, pseudonym
+
+SIGNALS = (
+    "rating",
+    "human_rating",
+    "thumbs",
+    "feedback_type",
+    "comment",
+    "correction",
+    "annotations",
+    "aspects",
+    "implicit",
+)
+STRUCTURED = {
+    "model_tracing": "tracing",
+    "model_proofreading": "proofreading",
+    "rag_response": "rag",
+}
+CORRECTIONS = {
+    "tracing": {"missing_segments", "incorrect_segments", "notes"},
+    "proofreading": {"missed_errors", "false_positives", "better_corrections"},
+    "rag": {"improvements", "missing_info", "corrected_response"},
+    "text": {"corrected_response"},
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who posts, and what the deployment decides for every post."""
+
+    principal: Principal
+    secret: bytes
+    default_consent: bool
+    raw_body: bytes
+    request_key: str | None = None
+
+    def person(self, kind: Any, identity: str) -> str:
+        """The pseudonym of a rater or subject of this project."""
+        return pseudonym(self.secret, self.principal.project_id, kind, identity)
+
+    def target(self, *parts: str | None) -> str:
+        """What feedback without an interaction is about, recognisable only with the secret."""
+        project = str(self.principal.project_id)
+        given = (f"={part}" if part is not None else "" for part in parts)
+        return f"mac:{mac(self.secret, 'target', project, *given).hex()}"
+
+    def of_item(self, raw_item: bytes, place: int) -> "Source":
+        """The source of one item of a batch; its place extends the batch's Idempotency-Key."""
+        key = f"{self.request_key}#{place}" if self.request_key else None
+        return replace(self, raw_body=raw_item, request_key=key)
+
+    def body_mac(self) -> bytes:
+        """What tells a repeated body from another one."""
+        return mac(self.secret, "body", self.raw_body)
+
+
+def feedback_post(body: FeedbackIn, source: Source) -> Post:
+    """The post of one feedback body.
+
+    Raises:
+        InvalidInput: it says nothing, is about nothing, or its parts contradict each other.
+    """
+    if all(getattr(body, name) is None for name in SIGNALS):
+        raise _wrong("", "nothing_said", f"The post says nothing; send one of {', '.join(SIGNALS)}")
+    task_type, response = _task_and_response(body)
+    text = None if response is None else render_response(response)
+    prompt = body.prompt
+    if prompt is None and text is not None:
+        prompt = render_prompt(task_type, body.context)
+    step = _step(body)
+    row = _common(body, source) | {
+        "feedback_id": body.feedback_id or public_id("fb"),
+        "interaction_id": body.interaction_id,
+        "target": _target(body, source, prompt, text),
+        "pending": body.interaction_id is None and text is None,
+        "step": _step_key(step),
+        **step.model_dump(),
+        "task_type": task_type,
+        "user_query": prompt,
+        "agent_response": text,
+        "structured_response": None if isinstance(response, str) else response,
+        "rating": body.rating,
+        "human_rating": body.human_rating,
+        "thumbs": _thumbs(body),
+        "feedback_type": body.feedback_type,
+        **_correction(body, task_type),
+        "annotations": _annotations(body, text),
+        "aspects": body.aspects,
+        "implicit": _implicit(body),
+        "model_version": body.model_version,
+    }
+    return _post(FEEDBACK, row, source, has_own_id=body.feedback_id is not None)
+
+
+def preference_post(body: PreferenceIn, source: Source) -> Post:
+    """The post of one comparison.
+
+    Raises:
+        InvalidInput: it is neither a pair with a preference nor candidates with a ranking.
+    """
+    texts, outcome = _compared(body)
+    is_choice = outcome in (Outcome.A, Outcome.B)
+    row = _common(body, source) | {
+        "preference_id": body.preference_id or public_id("pref"),
+        "target": source.target(body.session_id, body.agent_name, body.prompt, *sorted(texts)),
+        "task_type": body.task_type,
+        "prompt": body.prompt,
+        "response_a": texts[0],
+        "response_b": texts[1],
+        "preferred": outcome if is_choice else None,
+        "outcome": outcome,
+        "candidates": [item.model_dump() for item in body.candidates or []] or None,
+        "ranking": body.ranking,
+        "strength": body.strength,
+        "presented_order": body.presented_order,
+        "reasons": body.reasons,
+    }
+    return _post(PREFERENCE, row, source, has_own_id=body.preference_id is not None)
+
+
+def interaction_post(body: InteractionIn, source: Source) -> Post:
+    """The post of one recorded interaction."""
+    is_text = isinstance(body.response, str)
+    row = _origin(body, source) | {
+        "interaction_id": body.interaction_id or public_id("int"),
+        "user_prompt": body.prompt,
+        "ai_response": render_response(body.response),
+        "structured_response": None if is_text else body.response,
+        "model_version": body.model_version,
+    }
+    return _post(INTERACTION, row, source, has_own_id=body.interaction_id is not None)
+
+
+def _post(kind: Any, row: dict[str, Any], source: Source, *, has_own_id: bool) -> Post:
+    return Post(
+        kind=kind,
+        row=row,
+        body_mac=source.body_mac(),
+        request_key=source.request_key,
+        has_own_id=has_own_id,
+    )
+
+
+def _origin(body: PostIn | InteractionIn, source: Source) -> dict[str, Any]:
+    consent = body.consent.model_dump(exclude_none=True)
+    return {
+        "id": new_id(),
+        "project_id": source.principal.project_id,
+        "session_id": body.session_id,
+        "agent_name": body.agent_name,
+        "context": body.context,
+        "decision_id": body.decision_id,
+        "consent": consent,
+        "consent_training": consent.get("training", source.default_consent),
+        "subjects": sorted({source.person("subject", subject) for subject in body.subject_ids}),
+        "key_id": source.principal.public_id,
+        "timestamp": body.occurred_at or datetime.now(UTC),
+    }
+
+
+def _common(body: PostIn, source: Source) -> dict[str, Any]:
+    rater = body.rater_id and source.person("rater", body.rater_id)
+    return _origin(body, source) | {"clinician_id": rater, "comments": body.comment}
+
+
+def _task_and_response(body: FeedbackIn) -> tuple[str | None, Any]:
+    given = {name: getattr(body, name) for name in ("response", *STRUCTURED)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if len(given) > 1:
+        second = sorted(given)[1]
+        raise _wrong(f"/{second}", "two_responses", f"Send one response, not {sorted(given)}")
+    name, value = next(iter(given.items()), ("response", None))
+    return body.task_type or STRUCTURED.get(name), value
+
+
+def _target(body: FeedbackIn, source: Source, prompt: str | None, response: str | None) -> str:
+    if body.interaction_id is not None:
+        return body.interaction_id
+    if response is not None:
+        return source.target(body.session_id, body.agent_name, prompt, response)
+    if body.session_id is None or body.agent_name is None or prompt is not None:
+        raise _wrong(
+            "/response",
+            "nothing_meant",
+            "Say what the feedback is about: the response, an interaction_id, or session_id and "
+            "agent_name of a recorded interaction",
+        )
+    return f"pending:{new_id()}"
+
+
+def _step(body: FeedbackIn) -> StepIn:
+    if body.step_id is None:
+        return body.step or StepIn()
+    if body.step is not None:
+        raise _wrong("/step_id", "two_steps", "Send step or step_id, not both")
+    return StepIn(step_id=body.step_id)
+
+
+def _step_key(step: StepIn) -> str:
+    """The part of the natural key that names the step; empty for the response as a whole."""
+    if step.step_id is not None:
+        return f"id:{step.step_id}"
+    if step.step_order is not None:
+        return f"order:{step.step_order}"
+    if step.step_content is not None:
+        raise _wrong("/step/step_order", "missing", "A step is named by step_id or step_order")
+    return ""
+
+
+def _thumbs(body: FeedbackIn) -> Thumb | None:
+    """The thumb given, or what a lone positive or negative feedback_type means."""
+    if body.thumbs or body.rating is not None or body.human_rating is not None:
+        return body.thumbs
+    meant = {FeedbackType.POSITIVE: Thumb.UP, FeedbackType.NEGATIVE: Thumb.DOWN}
+    return meant.get(body.feedback_type) if body.feedback_type else None
+
+
+def _correction(body: FeedbackIn, task_type: str | None) -> dict[str, Any]:
+    correction = body.correction
+    if isinstance(correction, str):
+        correction = {"corrected_response": correction}
+    if correction is None:
+        return {"correction": None, "corrected_response": None}
+    allowed = CORRECTIONS.get(task_type or "text", correction.keys())
+    for name in correction:
+        if name not in allowed:
+            detail = f"A correction of this task type holds {', '.join(sorted(allowed))}"
+            raise _wrong(f"/correction/{name}"[:100], "unknown_correction", detail)
+    text = correction.get("corrected_response")
+    if text is not None and not isinstance(text, str):
+        raise _wrong("/correction/corrected_response", "string_type", "Send text")
+    return {"correction": correction, "corrected_response": text}
+
+
+def _annotations(body: FeedbackIn, text: str | None) -> list[dict[str, Any]] | None:
+    for place, span in enumerate(body.annotations or []):
+        if span.end <= span.start or (text is not None and span.end > len(text)):
+            detail = "A span needs start < end <= the response's length in code points"
+            raise _wrong(f"/annotations/{place}/end", "span_range", detail)
+    return [span.model_dump() for span in body.annotations] if body.annotations else None
+
+
+def _implicit(body: FeedbackIn) -> list[dict[str, Any]] | None:
+    events = body.implicit if isinstance(body.implicit, list) else [body.implicit]
+    return [event.model_dump() for event in events if event is not None] or None
+
+
+def _compared(body: PreferenceIn) -> tuple[list[str], Outcome]:
+    """The texts compared, as presented, and what was said of them."""
+    pair = [body.response_a, body.response_b]
+    if body.candidates is None:
+        if pair[0] is None or pair[1] is None or body.preferred is None:
+            missing = "response_a" if pair[0] is None else "response_b"
+            missing = missing if None in pair else "preferred"
+            raise _wrong(f"/{missing}", "missing", "Send response_a, response_b and preferred")
+        return [pair[0], pair[1]], Outcome(body.preferred)
+    ids = [candidate.id for candidate in body.candidates]
+    if pair != [None, None] or body.preferred is not None:
+        raise _wrong("/candidates", "two_forms", "Send a pair or candidates with ranking, not both")
+    if len(set(ids)) < len(ids) or sorted(body.ranking or []) != sorted(ids):
+        detail = "ranking lists the id of every candidate once, the best first"
+        raise _wrong("/ranking", "ranking_ids", detail)
+    return [candidate.text for candidate in body.candidates], Outcome.RANKING
+
+
+def _wrong(pointer: str, code: str, detail: str) -> InvalidInput:
+    place = pointer or "the body"
+    return InvalidInput(f"Correct {place}: {detail}.", errors=(Detail(pointer, code, detail),))

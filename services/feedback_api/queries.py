@@ -1,0 +1,198 @@
+"""All reads of the feedback API."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from services.feedback_api.writer import FEEDBACK, PREFERENCE
+from shared.db.tables import (
+    Feedback,
+    FeedbackHistory,
+    InteractionRecord,
+    Preference,
+    PreferenceHistory,
+    ReasoningStep,
+)
+from shared.errors import Conflict, InvalidInput, NotFound
+
+T = TypeVar("T", Feedback, Preference, InteractionRecord)
+
+MAX_HISTORY = 100
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """Some rows, newest first, and where the next page begins."""
+
+    rows: Sequence[T]
+    next_cursor: str | None
+
+
+async def read_page(
+    session: AsyncSession,
+    table: type[T],
+    wanted: Sequence[ColumnElement[bool]],
+    *,
+    cursor: str | None,
+    limit: int,
+) -> Page[T]:
+    """The newest rows that meet all conditions, continuing after the cursor.
+
+    Raises:
+        InvalidInput: the cursor is not one this API gave out.
+    """
+    place = tuple_(col(table.created_at), col(table.id))
+    statement = select(table).where(*wanted).order_by(place.desc()).limit(limit + 1)
+    if cursor is not None:
+        statement = statement.where(place < tuple_(*_read_cursor(cursor)))
+    rows = list(await session.scalars(statement))
+    more = len(rows) > limit
+    return Page(rows[:limit], _cursor(rows[limit - 1]) if more else None)
+
+
+def conditions(
+    table: type[T], project_id: int, filters: dict[str, Any]
+) -> list[ColumnElement[bool]]:
+    """The WHERE of a list; `since` is compared with when the row version was stored."""
+    given = {name: value for name, value in filters.items() if value is not None}
+    since = given.pop("since", None)
+    wanted: list[ColumnElement[bool]] = [
+        col(getattr(table, name)) == value for name, value in given.items()
+    ]
+    if since is not None:
+        wanted.append(col(table.created_at) >= since)
+    return [col(table.project_id) == project_id, *wanted]
+
+
+def _cursor(row: Feedback | Preference | InteractionRecord) -> str:
+    text = f"{row.created_at.astimezone(UTC).isoformat()} {row.id}"
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        moment, row_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
+        return datetime.fromisoformat(moment), UUID(row_id)
+    except (binascii.Error, ValueError):
+        raise InvalidInput(
+            "The cursor is not one of this API; start again without it.", code="invalid_cursor"
+        ) from None
+
+
+async def find_feedback(
+    session: AsyncSession, project_id: int, feedback_id: str
+) -> tuple[Feedback, list[FeedbackHistory]]:
+    """The live row of a feedback id and its earlier versions, newest first.
+
+    An id whose row was superseded under another id leads to the row that is live now.
+
+    Raises:
+        NotFound: the project has no such feedback.
+    """
+    live, earlier = await _find(session, Feedback, FeedbackHistory, (project_id, feedback_id))
+    return live, earlier
+
+
+async def find_preference(
+    session: AsyncSession, project_id: int, preference_id: str
+) -> tuple[Preference, list[PreferenceHistory]]:
+    """The same for a preference.
+
+    Raises:
+        NotFound: the project has no such preference.
+    """
+    live, earlier = await _find(session, Preference, PreferenceHistory, (project_id, preference_id))
+    return live, earlier
+
+
+async def _find(
+    session: AsyncSession, table: Any, history: Any, key: tuple[int, str]
+) -> tuple[Any, list[Any]]:
+    project_id, client_id = key
+    kind = FEEDBACK if table is Feedback else PREFERENCE
+    found = await _by_id(session, table, kind.id_column, key)
+    if found is None:
+        old = await _by_id(session, history, kind.id_column, key)
+        found = old and await _by_key(session, table, kind.natural_key, old)
+    if found is None:
+        raise NotFound(f"There is no {kind.name} with this id in the project of the key.")
+    same_id = col(getattr(history, kind.id_column)) == client_id
+    condition = (col(history.project_id) == project_id) & same_id
+    if found.clinician_id is not None:
+        condition |= _same(history, kind.natural_key, found)
+    earlier = select(history).where(condition).order_by(col(history.seq).desc()).limit(MAX_HISTORY)
+    return found, list(await session.scalars(earlier))
+
+
+async def _by_id(session: AsyncSession, table: Any, id_column: str, key: tuple[int, str]) -> Any:
+    project_id, client_id = key
+    statement = select(table).where(
+        col(table.project_id) == project_id, col(getattr(table, id_column)) == client_id
+    )
+    return (await session.scalars(statement.order_by(col(table.seq).desc()).limit(1))).first()
+
+
+async def _by_key(session: AsyncSession, table: Any, names: Sequence[str], row: Any) -> Any:
+    return (await session.scalars(select(table).where(_same(table, names, row)))).first()
+
+
+def _same(table: Any, names: Sequence[str], row: Any) -> ColumnElement[bool]:
+    columns = tuple_(*(col(getattr(table, name)) for name in names))
+    return columns == tuple_(*(getattr(row, name) for name in names))
+
+
+async def find_interaction(
+    session: AsyncSession, project_id: int, interaction_id: str
+) -> InteractionRecord:
+    """The recorded interaction.
+
+    Raises:
+        NotFound: the project has no such interaction.
+    """
+    statement = select(InteractionRecord).where(
+        col(InteractionRecord.project_id) == project_id,
+        col(InteractionRecord.interaction_id) == interaction_id,
+    )
+    found = (await session.scalars(statement)).one_or_none()
+    if found is None:
+        raise NotFound("There is no interaction with this id in the project of the key.")
+    return found
+
+
+async def read_steps(session: AsyncSession, project_id: int, chat_id: str) -> list[ReasoningStep]:
+    """The reasoning steps of an interaction, in order."""
+    statement = select(ReasoningStep).where(
+        col(ReasoningStep.project_id) == project_id, col(ReasoningStep.chat_id) == chat_id
+    )
+    return list(await session.scalars(statement.order_by(col(ReasoningStep.step_order))))
+
+
+async def add_steps(session: AsyncSession, steps: Sequence[ReasoningStep]) -> bool:
+    """Store the steps; whether any of them is new. Storing the same step again changes nothing.
+
+    Raises:
+        Conflict: a step with this id or order is stored with another content.
+    """
+    is_new = False
+    for step in sorted(steps, key=lambda step: (step.chat_id, step.step_order, step.id)):
+        values = step.model_dump(exclude={"created_at"})
+        statement = insert(ReasoningStep).values(values).on_conflict_do_nothing()
+        added = await session.scalar(statement.returning(col(ReasoningStep.id)))
+        is_new |= added is not None
+        if added is None:
+            stored = await session.get(ReasoningStep, (step.project_id, step.id))
+            if stored is None or stored.model_dump(exclude={"created_at"}) != values:
+                raise Conflict(
+                    "A step with this id or order is stored with another content; "
+                    "a recorded step never changes."
+                )
+    return is_new

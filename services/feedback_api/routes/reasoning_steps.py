@@ -1,0 +1,67 @@
+"""POST and GET the reasoning steps of an interaction."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from pydantic import Field, TypeAdapter
+
+from services.feedback_api import examples, queries
+from services.feedback_api.deps import ReaderDep, SessionDep, SourceDep, parse
+from services.feedback_api.routes.posting import (
+    FIND_ERRORS,
+    RECORD_ERRORS,
+    body_description,
+    repeated,
+)
+from services.feedback_api.schemas import ReasoningStepIn, StepsStored
+from services.feedback_api.views import StepView
+from shared.contracts.storable import MAX_NAME
+from shared.db.tables import ReasoningStep
+from shared.errors import InvalidInput
+
+router = APIRouter(tags=["reasoning steps"])
+
+Steps = Annotated[list[ReasoningStepIn], Field(min_length=1, max_length=1000)]
+BODY: TypeAdapter[ReasoningStepIn | Steps] = TypeAdapter(ReasoningStepIn | Steps)
+
+
+@router.post(
+    "/interactions/{interaction_id:path}/steps",
+    status_code=201,
+    responses=repeated(StepsStored) | RECORD_ERRORS,
+    openapi_extra=body_description("ReasoningStepIn", examples.STEPS),
+    summary="Record the reasoning steps of an interaction",
+)
+async def post_steps(
+    interaction_id: str, source: SourceDep, session: SessionDep, response: Response
+) -> StepsStored:
+    """Record one step or a list of them; the interaction itself may come later."""
+    if not 1 <= len(interaction_id) <= MAX_NAME or "\x00" in interaction_id:
+        raise InvalidInput(f"An interaction id has 1 to {MAX_NAME} characters.")
+    body = parse(BODY, source.raw_body)
+    steps = [
+        ReasoningStep(
+            project_id=source.principal.project_id,
+            id=step.id or f"{interaction_id}/{step.step_order}",
+            chat_id=interaction_id,
+            step_order=step.step_order,
+            step_content=step.step_content,
+        )
+        for step in (body if isinstance(body, list) else [body])
+    ]
+    is_new = await queries.add_steps(session, steps)
+    response.status_code = 201 if is_new else 200
+    return StepsStored(ids=[step.id for step in steps])
+
+
+@router.get(
+    "/interactions/{interaction_id:path}/steps",
+    responses=FIND_ERRORS,
+    summary="Read the reasoning steps of an interaction",
+)
+async def get_steps(
+    interaction_id: str, principal: ReaderDep, session: SessionDep
+) -> list[StepView]:
+    """The steps in their order; none when nothing was recorded."""
+    rows = await queries.read_steps(session, principal.project_id, interaction_id)
+    return [StepView.model_validate(row) for row in rows]

@@ -1,0 +1,113 @@
+"""The shapes of what clients read back."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.contracts.values import FeedbackType, Outcome, Thumb
+
+
+class RowView(BaseModel):
+    """A stored row, under the canonical names."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID = Field(description="The id of this version.")
+    session_id: str | None
+    agent_name: str | None
+    context: dict[str, Any]
+    decision_id: str | None
+    consent: dict[str, Any]
+    consent_training: bool
+    occurred_at: datetime = Field(validation_alias="timestamp")
+    created_at: datetime
+
+
+class PostView(RowView):
+    task_type: str | None
+    comment: str | None = Field(validation_alias="comments")
+    rater: str | None = Field(validation_alias="clinician_id", description="A pseudonym.")
+    processed: bool
+
+
+class FeedbackView(PostView):
+    feedback_id: str
+    interaction_id: str | None
+    step_id: str | None
+    step_order: int | None
+    step_content: str | None
+    prompt: str | None = Field(validation_alias="user_query")
+    response: str | None = Field(validation_alias="agent_response")
+    structured_response: Any
+    rating: int | None
+    human_rating: float | None
+    thumbs: Thumb | None
+    feedback_type: FeedbackType | None
+    correction: dict[str, Any] | None
+    corrected_response: str | None
+    annotations: list[Any] | None
+    aspects: dict[str, float] | None
+    implicit: list[Any] | None
+    model_version: str | None
+    pending: bool
+
+
+class PreferenceView(PostView):
+    preference_id: str
+    prompt: str
+    response_a: str
+    response_b: str
+    preferred: str | None
+    outcome: Outcome
+    candidates: list[Any] | None
+    ranking: list[Any] | None
+    strength: float | None
+    presented_order: list[Any] | None
+    reasons: list[Any] | None
+
+
+class InteractionView(RowView):
+    interaction_id: str
+    prompt: str = Field(validation_alias="user_prompt")
+    response: str = Field(validation_alias="ai_response")
+    structured_response: Any
+    model_version: str | None
+
+
+class StepView(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    interaction_id: str = Field(validation_alias="chat_id")
+    step_order: int
+    step_content: str
+    created_at: datetime
+
+
+class FeedbackWithHistory(FeedbackView):
+    """The live row and the versions it superseded, newest first."""
+
+    history: list[FeedbackView] = []
+
+
+class PreferenceWithHistory(PreferenceView):
+    """The live row and the versions it superseded, newest first."""
+
+    history: list[PreferenceView] = []
+
+
+class FeedbackPage(BaseModel):
+    items: list[FeedbackView]
+    next_cursor: str | None
+
+
+class PreferencePage(BaseModel):
+    items: list[PreferenceView]
+    next_cursor: str | None
+
+
+class InteractionPage(BaseModel):
+    items: list[InteractionView]
+    next_cursor: str | None

@@ -1,0 +1,116 @@
+"""The two kinds of post and what the writer must know of each."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Table
+
+from shared.db.tables import Feedback, FeedbackHistory, Preference, PreferenceHistory
+
+Row = dict[str, Any]
+NaturalKey = tuple[Any, ...]
+
+# The database fills these anew for every version.
+GENERATED = frozenset({"seq", "xid", "created_at", "processed"})
+OBJECTS = frozenset({"context", "consent", "aspects"})
+
+
+@dataclass(frozen=True)
+class Noun:
+    """What a post is called, and the column that holds the id its client gave it."""
+
+    name: str
+    id_column: str
+
+
+@dataclass(frozen=True)
+class Kind(Noun):
+    """A table of posts, its history, and how a later version of a row takes over columns."""
+
+    table: Table
+    history: Table
+    natural_key: tuple[str, ...]
+    replaced: frozenset[str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns a post fills."""
+        return tuple(name for name in self.table.c.keys() if name not in GENERATED)  # noqa: SIM118
+
+    def key_of(self, row: Row) -> NaturalKey:
+        """The row's natural key; None as its last part (no rater) never equals another."""
+        return tuple(row[name] for name in self.natural_key)
+
+
+FEEDBACK = Kind(
+    name="feedback",
+    id_column="feedback_id",
+    table=Feedback.__table__,  # type: ignore[attr-defined]
+    history=FeedbackHistory.__table__,  # type: ignore[attr-defined]
+    natural_key=("project_id", "target", "step", "clinician_id"),
+    replaced=frozenset({"pending"}),
+)
+# A choice and what qualifies it are one thing: a later choice leaves nothing of the earlier one.
+PREFERENCE = Kind(
+    name="preference",
+    id_column="preference_id",
+    table=Preference.__table__,  # type: ignore[attr-defined]
+    history=PreferenceHistory.__table__,  # type: ignore[attr-defined]
+    natural_key=("project_id", "target", "clinician_id"),
+    replaced=frozenset({"preferred", "outcome", "ranking", "strength", "presented_order"}),
+)
+INTERACTION = Noun(name="interaction", id_column="interaction_id")
+
+
+@dataclass(slots=True)
+class Post:
+    """One validated post on its way into the database.
+
+    `receipt_keys` name what a repetition of the post repeats: first its `Idempotency-Key`, then
+    the id its client gave it.
+    """
+
+    kind: Noun
+    row: Row
+    body_mac: bytes
+    request_key: str | None = None
+    has_own_id: bool = False
+
+    @property
+    def id(self) -> uuid.UUID:
+        """The id of the row version this post writes."""
+        return self.row["id"]  # type: ignore[no-any-return]
+
+    @property
+    def project_id(self) -> int:
+        return self.row["project_id"]  # type: ignore[no-any-return]
+
+    @property
+    def header_receipt(self) -> str | None:
+        return f"{self.kind.name}/header/{self.request_key}" if self.request_key else None
+
+    @property
+    def id_receipt(self) -> str | None:
+        own_id = self.row[self.kind.id_column]
+        return f"{self.kind.name}/id/{own_id}" if self.has_own_id else None
+
+    @property
+    def receipt_keys(self) -> tuple[str, ...]:
+        return tuple(key for key in (self.header_receipt, self.id_receipt) if key)
+
+    def reply(self, state: str | None = None) -> dict[str, str]:
+        """What the client is told; the receipt keeps it, so that a repetition is told the same."""
+        return {
+            self.kind.id_column: self.row[self.kind.id_column],
+            "id": str(self.id),
+            "state": state or ("pending" if self.row.get("pending") else "live"),
+        }
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A committed post: what to reply, and whether it made a new live row."""
+
+    reply: dict[str, str]
+    is_new: bool

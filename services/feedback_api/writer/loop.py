@@ -1,0 +1,236 @@
+"""The writer itself: posts wait in one bounded list, two tasks commit whatever is waiting.
+
+There is no timer: while one commit is under way the next posts gather, so batches grow with load
+and a lone post is committed at once.
+"""
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+import asyncpg
+from prometheus_client import CollectorRegistry, Gauge, Histogram
+
+from services.feedback_api.writer.batch import store
+from services.feedback_api.writer.kinds import Accepted, Kind, Post
+from services.feedback_api.writer.receipts import Outcome, ReceiptVanished
+from shared.db.faults import database_unavailable, reaching_database
+from shared.db.listen import raw_url
+from shared.errors import DatabaseUnavailable, InvalidInput, Overloaded
+from shared.logs import get_logger
+
+T = TypeVar("T")
+
+TASKS = 2
+BATCH = 500
+STATEMENT_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 5.0
+FIRST_DELAY_S = 0.05
+LONGEST_DELAY_S = 0.5
+ATTEMPTS = 5
+
+log = get_logger("writer")
+
+
+async def create_pool(url: str, *, size: int) -> asyncpg.Pool:
+    """A pool for the writers; it connects on first use, so that Postgres may come later."""
+    return await asyncpg.create_pool(
+        raw_url(url),
+        min_size=0,
+        max_size=size,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=STATEMENT_TIMEOUT_S,
+        init=_read_json,
+        server_settings={"application_name": "heed-writer"},
+    )
+
+
+async def _read_json(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads
+    )
+
+
+@dataclass(slots=True)
+class Waiting:
+    post: Post
+    outcome: asyncio.Future[Accepted]
+
+    def settle(self, outcome: Outcome | BaseException) -> None:
+        if self.outcome.done():
+            return
+        if isinstance(outcome, Accepted):
+            self.outcome.set_result(outcome)
+        else:
+            self.outcome.set_exception(outcome)
+
+
+class Writer:
+    """Commits posts of one kind in groups."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        kind: Kind,
+        *,
+        max_pending: int,
+        retry_s: float,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._pool = pool
+        self._kind = kind
+        self._max_pending = max_pending
+        self._retry_s = retry_s
+        self._pending: deque[Waiting] = deque()
+        self._something_waits = asyncio.Event()
+        self._is_closing = False
+        self._batch_size = Histogram(
+            f"heed_{kind.name}_batch_posts",
+            "Posts per transaction.",
+            buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
+            registry=registry,
+        )
+        depth = Gauge(f"heed_{kind.name}_pending", "Posts that wait.", registry=registry)
+        depth.set_function(lambda: len(self._pending))
+
+    async def submit(self, post: Post) -> Accepted:
+        """What to reply, once the post is committed.
+
+        Raises:
+            Overloaded: too many posts wait already, or the process is stopping.
+            DatabaseUnavailable: Postgres stayed away; the post is not acknowledged.
+            InvalidInput: the post repeats an Idempotency-Key with another body.
+        """
+        if self._is_closing or len(self._pending) >= self._max_pending:
+            raise Overloaded("Too many posts wait for a commit; retry.", retry_after_s=1)
+        waiting = Waiting(post, asyncio.get_running_loop().create_future())
+        self._pending.append(waiting)
+        self._something_waits.set()
+        return await waiting.outcome
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Inside, posts are committed; leaving waits until every accepted post is settled."""
+        tasks = [asyncio.create_task(self._work()) for _ in range(TASKS)]
+        try:
+            yield
+            self._is_closing = True
+            self._something_waits.set()
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(*tasks)
+            self._fail_pending()
+
+    async def _work(self) -> None:
+        while True:
+            await self._something_waits.wait()
+            if batch := self._take():
+                await self._write(batch)
+            elif self._is_closing:
+                return
+            else:
+                self._something_waits.clear()
+
+    def _take(self) -> list[Waiting]:
+        """Everything that waits, up to a batch; a second post on one receipt waits for the next."""
+        batch: list[Waiting] = []
+        later: list[Waiting] = []
+        keys: set[tuple[int, str]] = set()
+        while self._pending and len(batch) < BATCH:
+            waiting = self._pending.popleft()
+            wanted = {(waiting.post.project_id, key) for key in waiting.post.receipt_keys}
+            if wanted.isdisjoint(keys):
+                keys |= wanted
+                batch.append(waiting)
+            else:
+                later.append(waiting)
+        self._pending.extendleft(reversed(later))
+        return batch
+
+    async def _write(self, batch: list[Waiting]) -> None:
+        """Commit the batch and settle it, whatever happens; a bad post fails alone."""
+        posts = [waiting.post for waiting in batch]
+        self._batch_size.observe(len(posts))
+        outcomes: Sequence[Outcome | Exception]
+        try:
+            outcomes = await self._store(posts)
+        except DatabaseUnavailable:
+            outcomes = [database_unavailable() for _ in posts]
+            self._fail_pending()
+        except Exception as error:  # noqa: BLE001 - whoever waits must be answered
+            if len(batch) > 1:
+                log.warning("batch fails, retrying post by post", type=type(error).__name__)
+                for waiting in batch:
+                    await self._write([waiting])
+                return
+            outcomes = [_refusal(error)]
+        except BaseException:
+            for waiting in batch:
+                waiting.settle(database_unavailable())
+            raise
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            waiting.settle(outcome)
+
+    async def _store(self, posts: list[Post]) -> list[Outcome]:
+        check_ids = False
+
+        async def attempt(connection: asyncpg.Connection) -> list[Outcome]:
+            nonlocal check_ids
+            try:
+                return await store(connection, self._kind, posts, check_ids=check_ids)
+            except asyncpg.UniqueViolationError:
+                # An id whose receipt has expired; from now on ids are looked up.
+                if check_ids:
+                    raise
+                check_ids = True
+                raise ReceiptVanished from None
+
+        return await with_retries(self._pool, attempt, retry_s=self._retry_s)
+
+    def _fail_pending(self) -> None:
+        while self._pending:
+            self._pending.popleft().settle(database_unavailable())
+
+
+async def with_retries(
+    pool: asyncpg.Pool,
+    transaction: Callable[[asyncpg.Connection], Awaitable[T]],
+    *,
+    retry_s: float,
+) -> T:
+    """Run a transaction, again after a lost connection or a conflict with another transaction.
+
+    Raises:
+        DatabaseUnavailable: Postgres did not come back within `retry_s`.
+    """
+    deadline = time.monotonic() + retry_s
+    delay, conflicts = FIRST_DELAY_S, 0
+    while True:
+        try:
+            with reaching_database():
+                async with pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
+                    return await transaction(connection)
+        except DatabaseUnavailable:
+            if time.monotonic() + delay > deadline:
+                raise
+        except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, ReceiptVanished):
+            conflicts += 1
+            if conflicts == ATTEMPTS:
+                raise
+        await asyncio.sleep(delay)
+        delay = min(2 * delay, LONGEST_DELAY_S)
+
+
+def _refusal(error: Exception) -> Exception:
+    """What one failing post is told; the database's own words may hold its text."""
+    if isinstance(error, asyncpg.DataError | asyncpg.IntegrityConstraintViolationError):
+        return InvalidInput("The database refuses a value of this post.", code="unstorable")
+    return error

@@ -1,0 +1,77 @@
+"""Types for what clients send, refusing what passes JSON but not Postgres.
+
+A NUL character, a lone surrogate, NaN or an integer over 64 bits in one post would otherwise make
+a whole group commit fail.
+"""
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic_core import PydanticCustomError
+
+MAX_NAME = 255
+MAX_DEPTH = 32
+MAX_INTEGER = 2**63 - 1
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+
+
+def _refuse_nul(text: str) -> str:
+    if "\x00" in text:
+        raise PydanticCustomError(
+            "unstorable_text", "Text cannot hold the character U+0000; remove it"
+        )
+    return text
+
+
+def _refuse_unstorable(value: Any) -> Any:
+    waiting: list[tuple[Any, int]] = [(value, 0)]
+    while waiting:
+        item, depth = waiting.pop()
+        if (fault := _fault(item, depth)) is not None:
+            raise PydanticCustomError("unstorable_json", fault)
+        waiting.extend((inner, depth + 1) for inner in _inside(item))
+    return value
+
+
+def _inside(item: Any) -> Iterator[Any]:
+    if isinstance(item, dict):
+        yield from item
+        yield from item.values()
+    elif isinstance(item, list):
+        yield from item
+
+
+def _fault(item: Any, depth: int) -> str | None:
+    if depth > MAX_DEPTH:
+        return f"JSON may be nested at most {MAX_DEPTH} levels deep"
+    if isinstance(item, float) and not math.isfinite(item):
+        return "Numbers must be finite; NaN, infinities and overflows cannot be stored"
+    if isinstance(item, int) and abs(item) > MAX_INTEGER:
+        return "Integers beyond 64 bits cannot be stored; send them as text"
+    if isinstance(item, str) and ("\x00" in item or _has_lone_surrogate(item)):
+        return "Text inside JSON cannot hold U+0000 or half of a surrogate pair"
+    return None
+
+
+def _has_lone_surrogate(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _in_range(moment: datetime) -> datetime:
+    if not EARLIEST <= moment <= LATEST:
+        raise PydanticCustomError(
+            "timestamp_range", "The time must lie between the years 1970 and 2200"
+        )
+    return moment
+
+
+StorableText = Annotated[str, Field(strict=True), AfterValidator(_refuse_nul)]
+Name = Annotated[StorableText, Field(min_length=1, max_length=MAX_NAME)]
+StorableJson = Annotated[Any, AfterValidator(_refuse_unstorable)]
+StorableObject = Annotated[dict[str, Any], AfterValidator(_refuse_unstorable)]
+StorableList = Annotated[list[Any], AfterValidator(_refuse_unstorable)]
+Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
