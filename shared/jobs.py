@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, TypeVar, Unpack
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -66,7 +66,7 @@ async def enqueue(
         .values(**values)
         .on_conflict_do_nothing(
             index_elements=["project_id", "dedupe_key"],
-            index_where=col(table.status) == RunStatus.QUEUED,
+            index_where=text("status = 'queued'"),  # a literal: a plan for any value fits no index
         )
         .returning(col(table.id))
     )
@@ -77,7 +77,13 @@ async def enqueue(
 
 
 async def start_foreground(
-    session: AsyncSession, table: type[Work], *, kind: str, params: Json, owner: str
+    session: AsyncSession,
+    table: type[Work],
+    *,
+    kind: str,
+    params: Json,
+    owner: str,
+    created_by: str,
 ) -> Work:
     """A row that this process works on at once; no worker ever claims it."""
     values = {
@@ -89,7 +95,7 @@ async def start_foreground(
         "attempt": 1,
         "max_attempts": 1,
         "owner": owner,
-        "created_by": owner,
+        "created_by": created_by,
         **_claimed_now(STALE_AFTER_S),
     }
     added: Work = (await session.scalars(insert(table).values(**values).returning(table))).one()
@@ -191,8 +197,8 @@ async def retry(session: AsyncSession, row: Work, error: str) -> RunStatus:
 
 
 async def release(session: AsyncSession, row: Work) -> None:
-    """Give the claim back unused, as a worker does that is told to stop."""
-    await _requeue(session, row, attempt=row.attempt - 1)
+    """Give the claim back, as a worker does that is told to stop; the attempt does not count."""
+    await _requeue(session, row, max_attempts=row.max_attempts + 1)
 
 
 async def cancel(session: AsyncSession, table: type[Work], row_id: uuid.UUID) -> RunStatus:
@@ -217,7 +223,11 @@ async def cancel(session: AsyncSession, table: type[Work], row_id: uuid.UUID) ->
 async def mark_interrupted(
     session: AsyncSession, table: type[Work], older_than_s: float = STALE_AFTER_S
 ) -> list[Work]:
-    """Rows said to be running of which nothing was heard for so long, now `interrupted`."""
+    """Rows said to be running of which nothing was heard for so long, now `interrupted`.
+
+    Those that nobody would take again are closed as failed or cancelled instead.
+    """
+    await _close_exhausted(session, table)
     silent_since = func.now() - timedelta(seconds=older_than_s)
     statement = (
         update(table)

@@ -122,6 +122,8 @@ async def promote(
         name=version.name,
         alias=alias,
         action="promote",
+        from_version_id=None,
+        to_version_id=version.id,
         reason=reason,
         verdict=decided,
         changed_by=changed_by,
@@ -153,6 +155,8 @@ async def rollback(
         name=name,
         alias=alias,
         action="rollback",
+        from_version_id=current.id,
+        to_version_id=earlier.id,
         reason=reason,
         changed_by=changed_by,
     )
@@ -245,7 +249,7 @@ async def _move_alias(session: AsyncSession, version: ModelVersion, change: Alia
             index_elements=list(key), set_={"version_id": version.id, "updated_at": func.now()}
         )
     )
-    change.from_version_id, change.to_version_id = before, version.id
+    change.from_version_id = before
     session.add_all([change, _audit_of(change, version)])
     await session.flush()
     payload = json.dumps({**key, "version_id": str(version.id)})

@@ -1,14 +1,17 @@
 """The recipes by the kind of run that follows them; each is imported when it is needed."""
 
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from services.trainer.examples import RewardDataset
 from services.trainer.trained import Progress, TrainedReward
 from services.trainer.workplace import Workplace, code_version
 from shared.contracts.training import RunKind, TrainingRequest
 from shared.errors import InvalidInput
+
+P = TypeVar("P", bound=BaseModel)
 
 
 def train_reward(
@@ -28,8 +31,12 @@ def train_reward(
         ArtifactError: the folder cannot be written.
     """
     train = _embedding if request.kind is RunKind.REWARD_EMBEDDING else _transformer
+    return train(request, dataset, workplace, output=output, progress=progress)
+
+
+def _parsed(kind: type[P], request: TrainingRequest, workplace: Workplace) -> P:
     try:
-        return train(request, dataset, workplace, output=output, progress=progress)
+        return kind(**{"min_rated": workplace.settings.min_rated} | request.recipe)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -48,7 +55,7 @@ def _embedding(
 
     return train(
         dataset,
-        EmbeddingParams(**{"min_rated": workplace.settings.min_rated} | request.recipe),
+        _parsed(EmbeddingParams, request, workplace),
         output=output,
         secret=workplace.secret,
         progress=progress,
@@ -68,7 +75,7 @@ def _transformer(
 
     return train(
         dataset,
-        TransformerParams(**{"min_rated": workplace.settings.min_rated} | request.recipe),
+        _parsed(TransformerParams, request, workplace),
         output=output,
         secret=workplace.secret,
         progress=progress,

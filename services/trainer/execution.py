@@ -1,0 +1,206 @@
+"""Who executes a run: a person's own terminal, or a child process of the worker."""
+
+import ctypes
+import getpass
+import os
+import shutil
+import signal
+import socket
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from traceback import extract_tb
+from types import FrameType
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from services.trainer.config import TrainerSettings
+from services.trainer.progress import Reporter, Show
+from services.trainer.runs import Desk, Finished, execute
+from services.trainer.workplace import Workplace, open_workplace, tidy
+from shared.contracts.training import TrainingRequest
+from shared.contracts.values import RunStatus
+from shared.db.tables import TrainingRun
+from shared.errors import ConfigError, HeedError, RunInterrupted, Unavailable
+from shared.jobs import FOREGROUND, finish, start_foreground
+
+EXIT_REFUSED, EXIT_LOST = 2, 3
+_PR_SET_PDEATHSIG = 1
+
+Notice = Callable[[str], None]
+
+
+def _ignore(_: str) -> None:
+    """Tell nobody."""
+
+
+def owner_name() -> str:
+    """Who works on a run: the machine and the process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def person_name() -> str:
+    """Who asks for a run on this machine."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def train_here(
+    settings: TrainerSettings,
+    url: str,
+    request: TrainingRequest,
+    *,
+    show: Show | None = None,
+    notice: Notice = _ignore,
+) -> Finished:
+    """A finished run, executed in this process from its row to its model version.
+
+    `notice` is told of earlier runs that were found interrupted.
+
+    Raises:
+        RunInterrupted: it was stopped by Ctrl-C, cancelled, or lost its claim.
+        HeedError: it could not be done; the row says why.
+    """
+    with _workplace(settings, url) as (portal, workplace), _stoppable():
+        for run in portal.call(tidy, workplace):
+            notice(interrupted_notice(run))
+        run = portal.call(_start, workplace, request)
+        return _attempt(Desk(run, workplace, portal), Reporter(show))
+
+
+def work_on(settings: TrainerSettings, url: str, run_id: uuid.UUID, attempt: int) -> int:
+    """Execute a run that the worker claimed, as its child process; the exit status."""
+    die_with_parent()
+    with _workplace(settings, url) as (portal, workplace):
+        run = portal.call(_claimed, workplace, run_id, attempt)
+        if run is None:
+            return EXIT_LOST
+        try:
+            _attempt(Desk(run, workplace, portal), Reporter())
+        except RunInterrupted:
+            return EXIT_LOST
+        except Unavailable:
+            raise
+        except HeedError:
+            return EXIT_REFUSED  # the row says why; trying again would not help
+    return 0
+
+
+def interrupted_notice(run: TrainingRun) -> str:
+    """One line on a run that went silent, and how to start it again."""
+    command = run.params.get("command") or "the same command"
+    return (
+        f"Training run {run.id} ({run.kind}) was interrupted: nothing was heard of it for a "
+        f"minute, and what it left half-written is removed. Start it again with: {command}"
+    )
+
+
+def where(error: BaseException) -> str:
+    """What went wrong and where, without the message: it may repeat what people wrote."""
+    frames = extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"
+
+
+def export_folder(finished: Finished, output: Path) -> None:
+    """Copy a finished run's artifact to a folder of the person's choice.
+
+    Raises:
+        ConfigError: the folder cannot be written, or holds something else already.
+    """
+    aside = output.with_name(f".{output.name}.partial")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.copytree(finished.folder, aside)
+        if (output / "reward_model.json").exists():
+            shutil.rmtree(output)  # an earlier model of ours
+        aside.rename(output)
+    except OSError as error:
+        raise ConfigError(
+            f"The model is registered, but {output} cannot be written ({error.strerror}); "
+            "give another --output."
+        ) from None
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process when its parent dies, where the kernel can (Linux)."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)  # it died before we asked
+
+
+@contextmanager
+def _workplace(settings: TrainerSettings, url: str) -> Iterator[tuple[BlockingPortal, Workplace]]:
+    opened = open_workplace(settings, url)
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(opened) as workplace:
+        yield portal, workplace
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM ends a foreground run as Ctrl-C does."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _attempt(desk: Desk, reporter: Reporter) -> Finished:
+    """Execute, and close the row of a run that ended in any other way than success."""
+    try:
+        return execute(desk, reporter)
+    except KeyboardInterrupt:
+        _close(desk, RunStatus.INTERRUPTED, "stopped by the person who started it")
+        command = desk.request.command or "the same command"
+        raise RunInterrupted(f"Interrupted; nothing is half-written. Again: {command}") from None
+    except RunInterrupted as error:
+        _close(desk, RunStatus.CANCELLED, error.detail)
+        raise
+    except Unavailable:
+        raise  # the row can be closed by nobody now; it is found interrupted later
+    except HeedError as error:
+        _close(desk, RunStatus.FAILED, error.detail)
+        raise
+    except Exception as error:
+        if desk.run.queue == FOREGROUND:  # a worker's run is the worker's to retry
+            _close(desk, RunStatus.FAILED, where(error))
+        raise
+
+
+def _close(desk: Desk, status: RunStatus, why: str) -> None:
+    try:
+        desk.transact(partial(finish, row=desk.run, status=status, error=why))
+    except RunInterrupted:
+        return  # somebody else has the run by now, and decides how it ends
+
+
+async def _start(workplace: Workplace, request: TrainingRequest) -> TrainingRun:
+    async with workplace.sessions.begin() as session:
+        return await start_foreground(
+            session,
+            TrainingRun,
+            kind=request.kind,
+            params=request.model_dump(mode="json"),
+            owner=owner_name(),
+            created_by=person_name(),
+        )
+
+
+async def _claimed(workplace: Workplace, run_id: uuid.UUID, attempt: int) -> TrainingRun | None:
+    async with workplace.sessions() as session:
+        run = await session.get(TrainingRun, run_id)
+    is_ours = run is not None and run.attempt == attempt and run.status == RunStatus.RUNNING
+    return run if is_ours else None

@@ -1,0 +1,187 @@
+"""The worker: claims one run after the other and lets a child process execute it.
+
+The child has its own process group and dies with the worker. Whatever happens to it — an
+exception, a crash, the kernel out of memory — ends the run's attempt, never the worker.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.trainer.config import TrainerSettings
+from services.trainer.execution import EXIT_LOST, EXIT_REFUSED, interrupted_notice, owner_name
+from services.trainer.workplace import Workplace, open_workplace, tidy
+from shared.contracts.values import RunStatus
+from shared.db.faults import reaching_database
+from shared.db.listen import listen
+from shared.db.tables import TrainingRun
+from shared.errors import DatabaseUnavailable, RunInterrupted
+from shared.jobs import CHANNEL, claim, finish, release, renew, requeue_interrupted, retry
+from shared.logs import get_logger
+
+POLL_S = 2.0
+LIFE_S = 30.0  # a worker whose sign of life is older than this is not well
+_RENEW_S = 1.0
+_LAST_CHARS = 2000
+_STOPPED, _CANCELLED = -1001, -1002  # how a watch ended when the child did not
+
+log = get_logger("trainer")
+
+
+async def run_worker(settings: TrainerSettings, url: str) -> None:
+    """Work through the queues of the settings until SIGTERM or SIGINT.
+
+    Raises:
+        SchemaOutdated: the database needs `heed migrate`.
+    """
+    async with open_workplace(settings, url) as workplace:
+        worker = Worker(workplace)
+        for stop_signal in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(stop_signal, worker.stop)
+        ears = asyncio.create_task(listen(url, {CHANNEL: worker.wake}, on_connect=worker.wake))
+        log.info("worker starts", queues=settings.queues)
+        try:
+            await worker.work()
+        finally:
+            ears.cancel()
+            await asyncio.gather(ears, return_exceptions=True)
+        log.info("worker stops")
+
+
+def life_file(settings: TrainerSettings) -> Path:
+    """The file a healthy worker touches all the time."""
+    return settings.data_dir / "run" / "worker.alive"
+
+
+class Worker:
+    """Claims and executes runs until it is told to stop."""
+
+    def __init__(self, workplace: Workplace) -> None:
+        self._workplace = workplace
+        self._owner = owner_name()
+        self._is_stopping = False
+        self._woken = asyncio.Event()
+
+    def stop(self) -> None:
+        """Give back what is being worked on, then return from `work`."""
+        self._is_stopping = True
+        self._woken.set()
+
+    def wake(self, _: str = "") -> None:
+        """Look for work now."""
+        self._woken.set()
+
+    async def work(self) -> None:
+        """Take one run after the other; a database that is away is waited for."""
+        while not self._is_stopping:
+            self._woken.clear()
+            self._show_life()
+            try:
+                with reaching_database():
+                    run = await self._next()
+                if run is not None:
+                    await self._execute(run)
+                    continue
+            except DatabaseUnavailable:
+                log.warning("the database is away")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), POLL_S)
+
+    async def _next(self) -> TrainingRun | None:
+        for run in await tidy(self._workplace):
+            log.warning(interrupted_notice(run), run=str(run.id))
+        queues = self._workplace.settings.queues
+        async with self._workplace.sessions.begin() as session:
+            await requeue_interrupted(session, TrainingRun, queues)
+            return await claim(session, TrainingRun, queues=queues, owner=self._owner)
+
+    async def _execute(self, run: TrainingRun) -> None:
+        log.info("run starts", run=str(run.id), kind=run.kind, attempt=run.attempt)
+        log_path = self._workplace.settings.data_dir / "logs" / f"run-{run.id}.log"
+        try:
+            async with _child(run, log_path) as child:
+                ending = await self._watch(run, child)
+            await self._close(run, ending, log_path)
+        except RunInterrupted as error:
+            log.warning(error.detail, run=str(run.id))
+        else:
+            log.info("run ends", run=str(run.id), ending=ending)
+
+    async def _watch(self, run: TrainingRun, child: Process) -> int:
+        """The child's exit status, or why it must not go on; the claim is kept meanwhile."""
+        while True:
+            with suppress(TimeoutError):
+                return await asyncio.wait_for(child.wait(), _RENEW_S)
+            self._show_life()
+            if self._is_stopping:
+                return _STOPPED
+            with suppress(DatabaseUnavailable), reaching_database():
+                async with self._workplace.sessions.begin() as session:
+                    if (await renew(session, run)).cancel_requested:
+                        return _CANCELLED
+
+    async def _close(self, run: TrainingRun, ending: int, log_path: Path) -> None:
+        """Close what the child left open; a run that it refused or lost is closed already."""
+        if ending == _STOPPED:
+            await self._write(lambda session: release(session, run))
+        elif ending == _CANCELLED:
+            await self._write(lambda session: finish(session, run, RunStatus.CANCELLED))
+        elif ending not in (0, EXIT_REFUSED, EXIT_LOST):
+            reason = f"{_described(ending)}\n{_last_lines(log_path)}".strip()
+            await self._write(lambda session: retry(session, run, reason))
+
+    async def _write(self, work: Callable[[AsyncSession], Awaitable[object]]) -> None:
+        """Commit, waiting for a database that is away as long as the worker itself may wait."""
+        while True:
+            with suppress(DatabaseUnavailable), reaching_database():
+                async with self._workplace.sessions.begin() as session:
+                    await work(session)
+                return
+            if self._is_stopping:
+                return  # the claim runs out by itself
+            await asyncio.sleep(_RENEW_S)
+
+    def _show_life(self) -> None:
+        path = life_file(self._workplace.settings)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+@asynccontextmanager
+async def _child(run: TrainingRun, log_path: Path) -> AsyncIterator[Process]:
+    """A child process executing the run; it and all its children are gone afterwards."""
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    asked = ("--run", str(run.id), "--attempt", str(run.attempt))
+    with log_path.open("wb") as sink:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "services.trainer", *asked),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+        )
+    try:
+        yield child
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        await child.wait()
+
+
+def _described(status: int) -> str:
+    if status >= 0:
+        return f"The process ended with status {status}."
+    name = signal.Signals(-status).name
+    hint = " (out of memory?)" if name == "SIGKILL" else ""
+    return f"The process was killed by {name}{hint}."
+
+
+def _last_lines(log_path: Path) -> str:
+    return log_path.read_text(encoding="utf-8", errors="replace")[-_LAST_CHARS:]
