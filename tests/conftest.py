@@ -3,8 +3,10 @@
 import asyncio
 import os
 import secrets
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -22,24 +24,33 @@ REPOSITORY = Path(shared.__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """The URL of a server on which tests may create databases."""
     given = os.environ.get("HEED_DATABASE_URL")  # noqa: TID251 - the entry point of the tests
     if given:
         yield given
         return
     major = int(os.environ.get("HEED_TEST_POSTGRES_MAJOR", "18"))  # noqa: TID251
-    data_dir = tmp_path_factory.mktemp("postgres")
-    with _stopped_whatever_happens(data_dir):
-        yield embedded.start(data_dir, major=major).url()
+    with _removed_whatever_happens(_new_folder()) as data_dir:
+        server = embedded.start(data_dir, major=major)
+        _forgo_surviving_a_power_cut(server)
+        yield server.url()
+
+
+def _forgo_surviving_a_power_cut(server: embedded.EmbeddedPostgres) -> None:
+    """Creating and dropping databases waits for the disk otherwise; a killed server still heals."""
+    where = ["-h", server.socket_dir, "-p", str(server.port), "-U", "postgres", "-d", "postgres"]
+    statements = b"ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();"
+    embedded.run_binary("psql", ["-X", *map(str, where)], major=server.major, send=statements)
 
 
 @contextmanager
-def _stopped_whatever_happens(data_dir: Path) -> Iterator[None]:
-    """A watcher stops the server when our end of its pipe closes, be it because we were killed."""
+def _removed_whatever_happens(data_dir: Path) -> Iterator[Path]:
+    """A watcher cleans up when our end of its pipe closes, be it because we were killed."""
     watch = (
-        "import sys, pathlib; from shared.db import embedded; sys.stdin.read(); "
-        "embedded.stop(pathlib.Path(sys.argv[1]), mode='immediate')"
+        "import sys, shutil, pathlib; from shared.db import embedded; sys.stdin.read(); "
+        "folder = pathlib.Path(sys.argv[1]); embedded.stop(folder, mode='immediate'); "
+        "shutil.rmtree(folder)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", watch, str(data_dir)],
@@ -47,7 +58,21 @@ def _stopped_whatever_happens(data_dir: Path) -> Iterator[None]:
         stdin=subprocess.PIPE,
         start_new_session=True,
     ):
-        yield
+        yield data_dir
+
+
+def _new_folder() -> Path:
+    """Outside pytest's own folder, which every new pytest closes to the user Postgres runs as."""
+    return Path(tempfile.mkdtemp(prefix="heed-test-"))
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """An empty data dir; an embedded Postgres that a test starts in it is stopped at the end."""
+    folder = _new_folder()
+    yield folder
+    embedded.stop(folder, mode="immediate")
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

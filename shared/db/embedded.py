@@ -99,12 +99,16 @@ def start(
     folder.make()
     with folder.locked(timeout_s):
         folder.check_major(major)
+        user = server_user(folder.data_dir, folder.pgdata)
+        open_path(folder.data_dir, user)
         running = folder.postmaster()
         if running and not running.socket_dir.exists():  # swept from /tmp: nobody can reach it
             _end(running, folder, signal.SIGINT, timeout_s)
             running = None
         if running is None:
-            running = _launch(folder, major, tcp_port, deadline)
+            running = _launch(
+                folder, ServerPrograms(user, major, folder.data_dir), tcp_port, deadline
+            )
         if tcp_port is not None and (running.port, running.listens_on_tcp) != (tcp_port, True):
             raise Conflict(
                 f"Postgres in {folder.data_dir} runs without TCP port {tcp_port}: "
@@ -171,16 +175,13 @@ def _described(running: Postmaster, folder: PostgresFolder) -> EmbeddedPostgres:
 
 
 def _launch(
-    folder: PostgresFolder, major: int, tcp_port: int | None, deadline: float
+    folder: PostgresFolder, programs: ServerPrograms, tcp_port: int | None, deadline: float
 ) -> Postmaster:
-    user = server_user(folder.data_dir, folder.pgdata)
-    open_path(folder.data_dir, user)
-    programs = ServerPrograms(user, major, copy_into=folder.data_dir)
     if folder.major() is None:
         _initialise(folder, programs, deadline)
-    folder.configure(user, tcp_port)
+    folder.configure(programs.user, tcp_port)
     folder.disown_stale_pid()
-    socket_dir = folder.make_socket_dir(user)
+    socket_dir = folder.make_socket_dir(programs.user)
     while not _started(folder, programs, socket_dir, deadline):
         if time.monotonic() > deadline or _ORPHANS_REMAIN not in folder.last_failure():
             raise _failure(folder, "did not start")

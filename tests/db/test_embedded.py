@@ -21,6 +21,7 @@ from shared.db.embedded import EmbeddedPostgres
 from shared.errors import ConfigError, Conflict, DatabaseUnavailable
 
 REPOSITORY = Path(shared.__file__).parents[1]
+ENV = {"PYTHONPATH": ":".join(sys.path)}
 WHEEL = embedded.binary("postgres").parents[2]
 START = """
 import sys
@@ -39,11 +40,13 @@ STOP = (
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "heed"
-    yield folder
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedPostgres]:
+    """A running server for the tests that only ask it something."""
+    folder = Path(tempfile.mkdtemp(prefix="heed-test-"))
+    yield embedded.start(folder)
     embedded.stop(folder, mode="immediate")
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -122,26 +125,23 @@ def wait_until(is_true: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_a_start_gives_a_database_that_an_ordinary_role_owns(data_dir: Path) -> None:
-    running = embedded.start(data_dir)
-
-    assert query(running, "SELECT current_user, current_setting('is_superuser')") == "heed|off"
-    assert query(running, "CREATE TABLE t (n int); INSERT INTO t VALUES (7); TABLE t") == "7"
+def test_a_start_gives_a_database_that_an_ordinary_role_owns(server: EmbeddedPostgres) -> None:
+    assert query(server, "SELECT current_user, current_setting('is_superuser')") == "heed|off"
+    assert query(server, "CREATE TABLE t (n int); INSERT INTO t VALUES (7); TABLE t") == "7"
 
 
-@pytest.mark.parametrize("major", [16, 18])
-def test_each_version_of_the_wheel_runs(data_dir: Path, major: int) -> None:
-    running = embedded.start(data_dir, major=major)
+def test_postgres_16_of_the_wheel_runs_too(data_dir: Path) -> None:
+    running = embedded.start(data_dir, major=16)
 
-    assert query(running, "SHOW server_version").split(".")[0] == str(major)
+    assert query(running, "SHOW server_version").startswith("16.")
     assert embedded.status(data_dir).version == query(running, "SHOW server_version")
 
 
-def test_a_second_start_attaches_to_the_same_server(data_dir: Path) -> None:
-    first = embedded.start(data_dir)
+def test_a_second_start_attaches_to_the_same_server(server: EmbeddedPostgres) -> None:
+    data_dir = server.data_dir.parent
 
-    assert embedded.start(data_dir) == first
-    assert embedded.attach(data_dir) == first
+    assert embedded.start(data_dir) == server
+    assert embedded.attach(data_dir) == server
 
 
 def test_nothing_is_attached_before_the_start_and_after_the_stop(data_dir: Path) -> None:
@@ -180,22 +180,18 @@ def test_committed_rows_survive_a_killed_server(data_dir: Path) -> None:
 
 def test_a_start_waits_for_a_busy_backend_of_a_killed_server(data_dir: Path) -> None:
     running = embedded.start(data_dir)
-    busy = subprocess.Popen(
-        [embedded.binary("psql"), "-d", running.url(), "-c"]
-        + ["SELECT 'started'; SELECT count(*) FROM generate_series(1, 5000000) n WHERE n % 7 = 1"],
+    statement = "SELECT count(*) FROM generate_series(1, 5000000) n WHERE n % 7 = 1"
+    is_busy = "SELECT count(*) > 1 FROM pg_stat_activity WHERE query LIKE '%generate_series%'"
+    with subprocess.Popen(
+        [embedded.binary("psql"), "-d", running.url(), "-c", statement],
         env={},
-        stdout=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-    )
-    wait_until(
-        lambda: (
-            query(running, "SELECT count(*) FROM pg_stat_activity WHERE state = 'active'") == "2"
-        )
-    )
+    ) as busy:
+        wait_until(lambda: query(running, is_busy) == "t" or busy.poll() is not None)
 
-    kill_hard(running)
-    again = embedded.start(data_dir)
-    busy.communicate()
+        kill_hard(running)
+        again = embedded.start(data_dir)
 
     assert query(again, "SELECT 1") == "1"
 
@@ -262,8 +258,8 @@ def test_a_server_started_by_hand_is_attached_and_stopped(data_dir: Path) -> Non
     assert embedded.stop(data_dir)
 
 
-def test_a_long_path_with_spaces_umlauts_and_shell_characters_works(tmp_path: Path) -> None:
-    folder = tmp_path / f"Rückmeldungen der $HOME 'Prüfer' \"x\" `id` {'ü' * 60}" / "ä b"
+def test_a_long_path_with_spaces_umlauts_and_shell_characters_works(public_dir: Path) -> None:
+    folder = public_dir / f"Rückmeldungen der $HOME 'Prüfer' \"x\" `id` {'ü' * 60}" / "ä b"
 
     try:
         running = embedded.start(folder)
@@ -276,10 +272,9 @@ def test_a_long_path_with_spaces_umlauts_and_shell_characters_works(tmp_path: Pa
 
 
 def test_six_processes_starting_one_folder_at_once_get_one_server(data_dir: Path) -> None:
-    env = {"PYTHONPATH": str(REPOSITORY)}
     starting = [
         subprocess.Popen(
-            [sys.executable, "-c", START, str(data_dir)], env=env, stdout=subprocess.PIPE
+            [sys.executable, "-c", START, str(data_dir)], env=ENV, stdout=subprocess.PIPE
         )
         for _ in range(6)
     ]
@@ -309,7 +304,7 @@ def test_a_server_whose_socket_was_swept_away_is_started_again(data_dir: Path) -
 def test_the_server_outlives_its_starter_and_ctrl_c_and_says_nothing(data_dir: Path) -> None:
     starter = subprocess.Popen(
         [sys.executable, "-c", START + "\nsys.stdout.flush(); sys.stdin.read()", str(data_dir)],
-        env={"PYTHONPATH": str(REPOSITORY)},
+        env=ENV,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -325,12 +320,10 @@ def test_the_server_outlives_its_starter_and_ctrl_c_and_says_nothing(data_dir: P
     assert embedded.attach(data_dir) == running
 
 
-def test_the_socket_folder_is_private_and_short(data_dir: Path) -> None:
-    running = embedded.start(data_dir)
-
-    assert running.socket_dir.stat().st_mode & 0o077 == 0
-    assert len(os.fsencode(running.socket_dir)) < 40
-    assert query(running, "SHOW listen_addresses") == ""
+def test_the_socket_folder_is_private_and_short(server: EmbeddedPostgres) -> None:
+    assert server.socket_dir.stat().st_mode & 0o077 == 0
+    assert len(os.fsencode(server.socket_dir)) < 40
+    assert query(server, "SHOW listen_addresses") == ""
 
 
 @pytest.fixture
@@ -360,12 +353,10 @@ async def test_tcp_admits_the_generated_password_only(data_dir: Path, tcp_port: 
 
 
 def test_asking_a_running_server_for_tcp_says_to_stop_it_first(
-    data_dir: Path, tcp_port: int
+    server: EmbeddedPostgres, tcp_port: int
 ) -> None:
-    embedded.start(data_dir)
-
     with pytest.raises(Conflict, match="stop it"):
-        embedded.start(data_dir, tcp_port=tcp_port)
+        embedded.start(server.data_dir.parent, tcp_port=tcp_port)
 
 
 def test_a_taken_tcp_port_is_named_by_the_log_line(data_dir: Path) -> None:
@@ -380,30 +371,29 @@ def test_a_taken_tcp_port_is_named_by_the_log_line(data_dir: Path) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO t VALUES ('{text}')",
+        "INSERT INTO c VALUES ('{text}')",
         "SELECT '{text}'::int",
         "SELECT '{text}' FROM nowhere",
         "DO $$ BEGIN RAISE WARNING '{text}'; END $$",
     ],
     ids=["check", "cast", "missing table", "warning"],
 )
-def test_what_people_wrote_never_reaches_the_server_log(data_dir: Path, statement: str) -> None:
-    running = embedded.start(data_dir)
-    query(running, "CREATE TABLE t (comment text CHECK (length(comment) < 3))")
+def test_what_people_wrote_never_reaches_the_server_log(
+    server: EmbeddedPostgres, statement: str
+) -> None:
+    query(server, "CREATE TABLE IF NOT EXISTS c (comment text CHECK (length(comment) < 3))")
     text = f"a private remark {secrets.token_hex(4)}"
 
-    psql = [embedded.binary("psql"), "-d", running.url(), "-c", statement.format(text=text)]
+    psql = [embedded.binary("psql"), "-d", server.url(), "-c", statement.format(text=text)]
     said = subprocess.run(psql, env={}, capture_output=True, check=False).stderr.decode()
 
     assert text in said
-    assert text not in (data_dir / "logs" / "postgres.log").read_text()
+    assert text not in (server.data_dir.parent / "logs" / "postgres.log").read_text()
 
 
-def test_a_failing_client_program_repeats_no_value(data_dir: Path) -> None:
-    running = embedded.start(data_dir)
-
+def test_a_failing_client_program_repeats_no_value(server: EmbeddedPostgres) -> None:
     with pytest.raises(DatabaseUnavailable, match="psql failed") as caught:
-        query(running, "SELECT 'a private remark'::int")
+        query(server, "SELECT 'a private remark'::int")
 
     assert "private" not in caught.value.detail
 
@@ -432,16 +422,14 @@ def test_a_missing_wheel_names_the_extra_and_the_setting(data_dir: Path) -> None
 
 
 @as_root
-def test_root_hands_the_server_to_an_unprivileged_user(data_dir: Path) -> None:
-    running = embedded.start(data_dir)
-
-    assert owner_of(running.pid) != 0
-    assert query(running, "SELECT current_user") == "heed"
+def test_root_hands_the_server_to_an_unprivileged_user(server: EmbeddedPostgres) -> None:
+    assert owner_of(server.pid) != 0
+    assert query(server, "SELECT current_user") == "heed"
 
 
 @as_root
-def test_a_private_home_on_the_way_stays_closed_to_everybody_else(tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def test_a_private_home_on_the_way_stays_closed_to_everybody_else(public_dir: Path) -> None:
+    home = public_dir / "home"
     home.mkdir(mode=0o700)
     folder = home / "heed"
 
@@ -454,6 +442,24 @@ def test_a_private_home_on_the_way_stays_closed_to_everybody_else(tmp_path: Path
     entering = ["/bin/sh", "-c", f"test -x '{home}'"]
     assert subprocess.run(entering, user=daemon.pw_uid, check=False).returncode != 0
     assert home.stat().st_mode & 0o007 == 0
+
+
+@as_root
+def test_a_home_made_private_again_under_a_running_server_heals_with_the_next_start(
+    public_dir: Path,
+) -> None:
+    home = public_dir / "home"
+    home.mkdir(mode=0o700)
+    query(embedded.start(home / "heed"), "CREATE TABLE t AS SELECT 7 AS n")
+    home.chmod(0o700)
+
+    try:
+        again = embedded.start(home / "heed")
+        query(again, "CREATE DATABASE other")
+
+        assert query(again, "TABLE t") == "7"
+    finally:
+        embedded.stop(home / "heed")
 
 
 @as_root
@@ -529,17 +535,21 @@ def test_killed_tests_leave_no_server_behind(tmp_path: Path) -> None:
     )
     with subprocess.Popen(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-        + [f"--basetemp={tmp_path / 'base'}", str(tmp_path / "test_sleeping.py")],
-        env={"PYTHONPATH": str(REPOSITORY)},
+        + [f"--basetemp={tmp_path / 'temporary'}", str(tmp_path / "test_sleeping.py")],
+        env=ENV,
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
     ) as tests:
         url = tmp_path / "url"
         wait_until(lambda: url.exists() or tests.poll() is not None)
-        data_dir = next((tmp_path / "base").glob("postgres*"))
-        was_running = embedded.status(data_dir).running
+        was_ready = is_ready(url.read_text())
 
         tests.kill()
 
-    assert was_running
-    wait_until(lambda: not embedded.status(data_dir).running)
+    assert was_ready
+    wait_until(lambda: not is_ready(url.read_text()))
+
+
+def is_ready(url: str) -> bool:
+    asked = [embedded.binary("pg_isready"), "-q", "-d", url]
+    return subprocess.run(asked, env={}, check=False).returncode == 0
