@@ -30,8 +30,11 @@ def serve(app_factory: Callable[[], ASGIApp], host: str, port: int, *, port_sett
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
             server_header=False,
         )
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
             uvicorn.Server(config).run(sockets=[listening])
+        except (KeyboardInterrupt, SystemExit) as ending:
+            if isinstance(ending, SystemExit) and app.start_error is None:
+                raise
         if app.start_error is not None:
             raise app.start_error
 
