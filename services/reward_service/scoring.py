@@ -66,7 +66,7 @@ class Scoring:
                 if model is None:
                     self._metrics.fallbacks.inc()
                     return NoModel(reason_for(slot))
-                scores = await self._batcher.score(model.scorer, pairs)
+                scores = await self._score_once(model, pairs)
         except TimeoutError:
             raise Overloaded(
                 f"The scores were not ready within {call.deadline_s:g} s; send fewer texts, "
@@ -74,8 +74,20 @@ class Scoring:
                 code="deadline_exceeded",
                 retry_after_s=1,
             ) from None
-        self._metrics.tokens.inc(int(scores.tokens.sum()))
         return Scored(model, scores)
+
+    async def _score_once(self, model: LiveModel, pairs: Sequence[Pair]) -> Scores:
+        """Equal pairs are scored once, so that the last bits of two batches cannot part them."""
+        places: dict[Pair, int] = {}
+        order = [places.setdefault(pair, len(places)) for pair in pairs]
+        scores = await self._batcher.score(model.scorer, list(places))
+        self._metrics.tokens.inc(int(scores.tokens.sum()))
+        return Scores(
+            scores.reward[order],
+            scores.probability[order],
+            scores.truncated[order],
+            scores.tokens[order],
+        )
 
 
 def reason_for(slot: Slot) -> str:

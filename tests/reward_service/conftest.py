@@ -71,6 +71,12 @@ def rude_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _train(tmp_path_factory.mktemp("models") / "rude", RUDE, KIND)
 
 
+@pytest.fixture(scope="session")
+def both_models(kind_model: Path, rude_model: Path) -> tuple[Path, Path]:
+    """The artifacts that will be versions 1 and 2."""
+    return kind_model, rude_model
+
+
 @dataclass(frozen=True)
 class Deployment:
     """A migrated database, an artifact store and what is needed to serve from them."""
