@@ -1,5 +1,6 @@
 """A reward model's `card.md` and plots: numbers only, never a text that people wrote."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -10,6 +11,7 @@ from shared.contracts.manifest import RewardManifest
 CARD_FILE = "card.md"
 MARGINS_PLOT = "margins.png"
 ACCURACY_PLOT = "accuracy.png"
+PROGRESS_PLOT = "training_progress.png"
 
 _FEW = 200
 
@@ -21,6 +23,8 @@ def write_card(folder: Path, manifest: RewardManifest, evaluation: Evaluation) -
         plots = [MARGINS_PLOT, ACCURACY_PLOT]
         _plot_margins(folder / MARGINS_PLOT, evaluation)
         _plot_accuracy(folder / ACCURACY_PLOT, evaluation)
+    if (folder / PROGRESS_PLOT).is_file():
+        plots.append(PROGRESS_PLOT)
     (folder / CARD_FILE).write_text(card(manifest, plots), encoding="utf-8")
 
 
@@ -45,6 +49,18 @@ def card(manifest: RewardManifest, plots: list[str]) -> str:
             "",
         ]
     )
+
+
+def plot_progress(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Plot training and validation loss by optimizer step, from a Trainer's log history."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, label in (("loss", "training"), ("eval_loss", "validation")):
+        rows = [row for row in history if name in row]
+        axes.plot([row["step"] for row in rows], [row[name] for row in rows], "o-", label=label)
+    axes.set(xlabel="optimizer step", ylabel="loss (nats)", title="Training progress")
+    axes.legend()
+    figure.savefig(folder / PROGRESS_PLOT, dpi=120)
 
 
 def _headline(metrics: dict[str, float | int | str | None]) -> str:

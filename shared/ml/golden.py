@@ -22,14 +22,15 @@ _SAMPLE = 12
 
 
 def golden_pairs(rows: int = GOLDEN_ROWS) -> list[Pair]:
-    """The same pairs on every machine: from empty responses to ones no window can hold."""
+    """The same distinct pairs on every machine; the last is longer than any window."""
     draw = random.Random(20250117)
-    lengths = [0, 1, 2, 5, 12, 30, 70, 160]
+    prompts = [_sentence(draw, words) for words in (0, 1, 3, 8, 15, 40)]
+    lengths = (1, 2, 4, 7, 11, 16, 23)
     pairs = [
-        Pair(_sentence(draw, lengths[-1 - row % 7]), _sentence(draw, lengths[row % len(lengths)]))
-        for row in range(rows - 1)
+        Pair(prompts[row % len(prompts)], f"{_sentence(draw, lengths[row % len(lengths)])} {row}")
+        for row in range(rows - 2)
     ]
-    return [*pairs, Pair(_sentence(draw, 600), _sentence(draw, 600))]
+    return [*pairs, Pair(prompts[3], ""), Pair(_sentence(draw, 600), _sentence(draw, 600))]
 
 
 def write_golden(folder: Path, scorer: Scorer) -> int:

@@ -98,7 +98,7 @@ def test_the_artifact_holds_no_pickle_and_no_checkpoints_stay(
     )
 
     names = {path.name for path in (tmp_path / "model").rglob("*")}
-    assert {"model.safetensors", "reward_model.json", "card.md"} <= names
+    assert {"model.safetensors", "reward_model.json", "training_progress.png"} <= names
     assert "training_args.bin" not in names
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 

@@ -22,6 +22,7 @@ from services.trainer.checkpoints import newest_whole_checkpoint
 from services.trainer.examples import MINIMUM_RATED, PreferencePair, RewardDataset, require_judged
 from services.trainer.heads import grouped_folds
 from services.trainer.reward_artifact import store_reward
+from services.trainer.reward_card import plot_progress
 from services.trainer.reward_metrics import Metrics
 from services.trainer.trained import Progress, TrainedReward, evaluate
 from shared.contracts.manifest import Backbone, Calibration, Golden, RewardManifest, Truncation
@@ -110,6 +111,7 @@ def train(
 
     def fill(stage: Path) -> None:
         shutil.copytree(tuned.folder, stage, dirs_exist_ok=True, copy_function=shutil.copyfile)
+        plot_progress(stage, tuned.history)
 
     trained = store_reward(output, draft, evaluation, fill=fill, secret=secret)
     shutil.rmtree(work)
@@ -126,6 +128,7 @@ class TunedModel:
     truncation: Truncation
     separator: str
     report: Metrics
+    history: list[dict[str, float]]
 
 
 def fine_tune(
@@ -176,7 +179,9 @@ def fine_tune(
     model = trainer.model.cpu().eval()
     model.save_pretrained(folder)
     report = _report(train_rows, valid_rows, result.training_loss, trainer.state.best_metric)
-    return TunedModel(model, tokenizer, folder, truncation, separator, report)
+    return TunedModel(
+        model, tokenizer, folder, truncation, separator, report, trainer.state.log_history
+    )
 
 
 def validation_split(
