@@ -92,6 +92,13 @@ async def database_url(postgres_url: str, template_database: str) -> AsyncIterat
         yield url
 
 
+@pytest.fixture(scope="session")
+async def shared_database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
+    """One database for tests that keep apart by project, so that each need not clone its own."""
+    async with _database(postgres_url, template=template_database) as url:
+        yield url
+
+
 @pytest.fixture
 async def sessions(database_url: str) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
     """Sessions on the fresh database."""

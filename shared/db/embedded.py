@@ -138,7 +138,7 @@ def stop(data_dir: Path, *, mode: Mode = "fast", timeout_s: float = 60) -> bool:
         DatabaseUnavailable: the process cannot be ended even by force.
     """
     folder = PostgresFolder.of(data_dir)
-    if not folder.pgdata.is_dir():
+    if not os.access(folder.pgdata, os.F_OK):
         return False
     with folder.locked(timeout_s):
         running = folder.postmaster()
@@ -179,8 +179,8 @@ def _launch(
 ) -> Postmaster:
     if folder.major() is None:
         _initialise(folder, programs, deadline)
-    folder.configure(programs.user, tcp_port)
     folder.disown_stale_pid()
+    folder.configure(programs.user, tcp_port)
     socket_dir = folder.make_socket_dir(programs.user)
     while not _started(folder, programs, socket_dir, deadline):
         if time.monotonic() > deadline or _ORPHANS_REMAIN not in folder.last_failure():
@@ -222,7 +222,7 @@ def _initialise(folder: PostgresFolder, programs: ServerPrograms, deadline: floa
     if not programs.user.is_current:
         os.chown(unfinished, programs.user.uid, programs.user.gid)
     args = ["-D", unfinished.name, "-U", "postgres", "--auth=reject", "--data-checksums"]
-    args += ["--encoding=UTF8", "--locale=C"]
+    args += ["--encoding=UTF8", "--locale=C", "--no-sync"]
     if programs.major >= 17:  # letters of every language, still the same order on every machine
         args += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     with folder.open_log() as log:
@@ -231,10 +231,11 @@ def _initialise(folder: PostgresFolder, programs: ServerPrograms, deadline: floa
             args,
             cwd=folder.data_dir,
             output=log,
-            timeout_s=max(1, deadline - time.monotonic()),
+            timeout_s=max(0, deadline - time.monotonic()),
         )
     if code != 0:
         raise _failure(folder, "could not make its files")
+    os.sync()  # once, in half the time of initdb's thousand single ones
     unfinished.rename(folder.pgdata)
 
 

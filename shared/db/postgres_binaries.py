@@ -116,18 +116,25 @@ class ServerPrograms:
     def run(
         self, name: str, args: Sequence[str], *, cwd: Path, output: IO[bytes], timeout_s: float
     ) -> int:
-        """Exit status of one server program; what it says goes to the file `output`."""
-        done = subprocess.run(
-            [str(self._bin / name), *args],
-            cwd=cwd,
-            env=_plain_env(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            timeout=timeout_s,
-            check=False,
-            **self.user.identity(),
-        )
+        """Exit status of one server program; what it says goes to the file `output`.
+
+        Raises:
+            DatabaseUnavailable: it did not finish in time and was ended.
+        """
+        try:
+            done = subprocess.run(
+                [str(self._bin / name), *args],
+                cwd=cwd,
+                env=_plain_env(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                timeout=timeout_s,
+                check=False,
+                **self.user.identity(),
+            )
+        except subprocess.TimeoutExpired:
+            raise DatabaseUnavailable(f"{name} did not finish within {timeout_s:.0f} s.") from None
         return done.returncode
 
     def _executable_bin(self, copy_into: Path) -> Path:
@@ -171,9 +178,11 @@ def _copy_readable(installed: Path, target: Path) -> None:
     package = installed.parent
     unfinished = target.with_name(f"{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
+    headers = shutil.ignore_patterns("include")
     for part in (installed, package / ".dylibs", package.with_name(f"{package.name}.libs")):
         if part.is_dir():
-            shutil.copytree(part, unfinished / part.relative_to(package.parent), symlinks=True)
+            target_part = unfinished / part.relative_to(package.parent)
+            shutil.copytree(part, target_part, symlinks=True, ignore=headers)
     for path in (unfinished, *unfinished.rglob("*")):
         if not path.is_symlink():
             is_runnable = path.is_dir() or path.parent.name == "bin"

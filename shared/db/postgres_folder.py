@@ -117,6 +117,11 @@ class PostgresFolder:
         try:
             return int((self.pgdata / "PG_VERSION").read_text())
         except FileNotFoundError:
+            if any(self.pgdata.glob("*")):
+                raise ConfigError(
+                    f"{self.pgdata} is not empty and holds no Postgres: move it away, or set "
+                    "HEED_DATA_DIR to another folder."
+                ) from None
             return None
         except (OSError, ValueError):
             raise ConfigError(
@@ -196,7 +201,7 @@ class PostgresFolder:
         path = self.pgdata / "postmaster.pid"
         if path.exists():
             rest = path.read_text().partition("\n")[2]
-            path.write_text(f"{_IMPOSSIBLE_PID}\n{rest}")
+            _write_anew(path, f"{_IMPOSSIBLE_PID}\n{rest}")
 
     def configure(self, user: ServerUser, tcp_port: int | None) -> None:
         """Write the settings and who may connect; a copied folder may have another owner now."""
@@ -212,9 +217,7 @@ class PostgresFolder:
             ),
         }
         for name, text in files.items():
-            path = self.pgdata / name
-            path.write_text(text)
-            path.chmod(0o600)
+            _write_anew(self.pgdata / name, text)
         self.hand_over(user)
 
     def hand_over(self, user: ServerUser) -> None:
@@ -268,6 +271,13 @@ class PostgresFolder:
             f"{self.data_dir} cannot be written ({error.strerror}): "
             "set HEED_DATA_DIR to a folder that can."
         )
+
+
+def _write_anew(path: Path, text: str) -> None:
+    """Write a file without following a link that the server's account may have put there."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
 
 
 def _take(lock: IO[str]) -> bool:

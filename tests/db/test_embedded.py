@@ -63,7 +63,8 @@ def public_packages() -> Iterator[Path]:
     """Our code and the wheel where every user can read them."""
     folder = Path(tempfile.mkdtemp(prefix="heed-test-"))
     for package in (REPOSITORY / "shared", *WHEEL.parent.glob(f"{WHEEL.name}*")):
-        shutil.copytree(package, folder / package.name, symlinks=True)
+        unneeded = shutil.ignore_patterns("include", "*.a", "pginstall")
+        shutil.copytree(package, folder / package.name, symlinks=True, ignore=unneeded)
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
@@ -287,7 +288,7 @@ def test_six_processes_starting_one_folder_at_once_get_one_server(data_dir: Path
 
 
 def test_files_half_made_by_a_killed_start_are_made_anew(data_dir: Path) -> None:
-    (data_dir / "postgres.unfinished").mkdir(parents=True)
+    (data_dir / "postgres.unfinished").mkdir()
     (data_dir / "postgres.unfinished" / "PG_VERSION").write_text("18\n")
 
     assert query(embedded.start(data_dir), "SELECT 1") == "1"
@@ -404,11 +405,24 @@ def test_a_folder_that_cannot_be_made_is_one_line() -> None:
 
 
 def test_files_of_another_version_are_one_line(data_dir: Path) -> None:
-    (data_dir / "postgres").mkdir(parents=True)
+    (data_dir / "postgres").mkdir()
     (data_dir / "postgres" / "PG_VERSION").write_text("15\n")
 
     with pytest.raises(ConfigError, match=r"^.* made by Postgres 15 and Postgres 18 cannot .*$"):
         embedded.start(data_dir)
+
+
+def test_a_folder_of_something_else_is_left_alone_in_one_line(data_dir: Path) -> None:
+    (data_dir / "postgres").mkdir()
+    (data_dir / "postgres" / "notes.txt").write_text("mine")
+
+    with pytest.raises(ConfigError, match=r"^.* holds no Postgres: move it away.*$"):
+        embedded.start(data_dir)
+
+
+def test_files_not_made_in_time_are_one_line(data_dir: Path) -> None:
+    with pytest.raises(DatabaseUnavailable, match=r"^initdb did not finish within 0 s\.$"):
+        embedded.start(data_dir, timeout_s=0.01)
 
 
 def test_a_missing_wheel_names_the_extra_and_the_setting(data_dir: Path) -> None:
@@ -425,6 +439,22 @@ def test_a_missing_wheel_names_the_extra_and_the_setting(data_dir: Path) -> None
 def test_root_hands_the_server_to_an_unprivileged_user(server: EmbeddedPostgres) -> None:
     assert owner_of(server.pid) != 0
     assert query(server, "SELECT current_user") == "heed"
+
+
+@as_root
+def test_root_never_writes_through_a_link_of_the_servers_account(data_dir: Path) -> None:
+    running = embedded.start(data_dir)
+    embedded.stop(data_dir)
+    precious = data_dir / "precious"
+    precious.write_text("mine")
+    for name in ("postgresql.conf", "pg_hba.conf", "postmaster.pid"):
+        (running.data_dir / name).unlink(missing_ok=True)
+        (running.data_dir / name).symlink_to(precious)
+
+    query(embedded.start(data_dir), "SELECT 1")
+
+    assert precious.read_text() == "mine"
+    assert precious.stat().st_uid == 0
 
 
 @as_root
