@@ -19,10 +19,10 @@ EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 
-def _refuse_nul(text: str) -> str:
-    if "\x00" in text:
+def _refuse_unstorable_text(text: str) -> str:
+    if _is_unstorable(text):
         raise PydanticCustomError(
-            "unstorable_text", "Text cannot hold the character U+0000; remove it"
+            "unstorable_text", "Text cannot hold U+0000 or half of a surrogate pair; remove it"
         )
     return text
 
@@ -52,13 +52,16 @@ def _fault(item: Any, depth: int) -> str | None:
         return "Numbers must be finite; NaN, infinities and overflows cannot be stored"
     if isinstance(item, int) and abs(item) > MAX_INTEGER:
         return "Integers beyond 64 bits cannot be stored; send them as text"
-    if isinstance(item, str) and ("\x00" in item or _has_lone_surrogate(item)):
+    if isinstance(item, str) and _is_unstorable(item):
         return "Text inside JSON cannot hold U+0000 or half of a surrogate pair"
     return None
 
 
-def _has_lone_surrogate(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
+def _is_unstorable(text: str) -> bool:
+    try:
+        return b"\x00" in text.encode()
+    except UnicodeEncodeError:
+        return True
 
 
 def _in_range(moment: datetime) -> datetime:
@@ -69,8 +72,12 @@ def _in_range(moment: datetime) -> datetime:
     return moment
 
 
-StorableText = Annotated[str, Field(strict=True), AfterValidator(_refuse_nul)]
-Name = Annotated[StorableText, Field(min_length=1, max_length=MAX_NAME)]
+StorableText = Annotated[str, Field(strict=True), AfterValidator(_refuse_unstorable_text)]
+Name = Annotated[
+    str,
+    Field(strict=True, min_length=1, max_length=MAX_NAME),
+    AfterValidator(_refuse_unstorable_text),
+]
 StorableJson = Annotated[Any, AfterValidator(_refuse_unstorable)]
 StorableObject = Annotated[dict[str, Any], AfterValidator(_refuse_unstorable)]
 StorableList = Annotated[list[Any], AfterValidator(_refuse_unstorable)]

@@ -7,6 +7,7 @@ import re
 import time
 import traceback
 import uuid
+from pathlib import Path
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -85,7 +86,7 @@ class Edge:
             return known
         # The message may hold a row's text, so only its type and the places are written.
         places = [
-            f"{frame.filename}:{frame.lineno}"
+            f"{Path(frame.filename).stem}:{frame.lineno}"
             for frame in traceback.extract_tb(error.__traceback__)
         ]
         self.log.error("unexpected error", type=type(error).__name__, places=places[-8:])

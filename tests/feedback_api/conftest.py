@@ -1,59 +1,43 @@
-"""A running feedback API on a fresh database."""
+"""One running feedback API; each test has a project of its own in it."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlmodel import SQLModel, col
+from sqlmodel import col
 
 from services.feedback_api.app import create_app
 from services.feedback_api.config import FeedbackSettings
+from shared.db.engine import create_engine, create_sessions
+from shared.db.tables import Project
 from shared.keys import Scope, create_key
 
 Sessions = async_sessionmaker[AsyncSession]
 Rows = Callable[..., Awaitable[list[Any]]]
 
 
-@pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> FeedbackSettings:
-    return FeedbackSettings(
-        data_dir=tmp_path,
-        database_url=database_url,
+@pytest.fixture(scope="session")
+async def transport(
+    shared_database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[httpx.ASGITransport]:
+    """The started app."""
+    settings = FeedbackSettings(
+        data_dir=tmp_path_factory.mktemp("feedback_api"),
+        database_url=shared_database_url,
         secret_key=secrets.token_hex(32),
         feedback_retry_s=1.0,
     )
-
-
-@pytest.fixture
-async def app(settings: FeedbackSettings) -> FastAPI:
-    return create_app(settings)
-
-
-@pytest.fixture
-async def token(sessions: Sessions) -> str:
-    async with sessions.begin() as session:
-        return await create_key(session, name="tests", scopes=list(Scope))
-
-
-@pytest.fixture
-async def client(app: FastAPI, token: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the started app, with a key that may do everything."""
+    app = create_app(settings)
     async with app.router.lifespan_context(app) as state:
-        transport = httpx.ASGITransport(_with_state(app, state))
-        headers = {"Authorization": f"Bearer {token}"}
-        async with httpx.AsyncClient(
-            transport=transport, base_url="http://heed", headers=headers
-        ) as client:
-            yield client
+        yield httpx.ASGITransport(_with_state(app, state))
 
 
-def _with_state(app: FastAPI, state: Any) -> Any:
+def _with_state(app: Any, state: Any) -> Any:
     """The app as a server calls it after its lifespan has yielded `state`."""
 
     async def call(scope: Any, receive: Any, send: Any) -> None:
@@ -63,18 +47,60 @@ def _with_state(app: FastAPI, state: Any) -> Any:
     return call
 
 
-@pytest.fixture
-def rows(sessions: Sessions) -> Rows:
-    """Reads all rows of a table, oldest version first."""
+@pytest.fixture(scope="session")
+async def shared_sessions(shared_database_url: str) -> AsyncIterator[Sessions]:
+    """Sessions on the app's database."""
+    engine = create_engine(shared_database_url)
+    yield create_sessions(engine)
+    await engine.dispose()
 
-    async def read(table: type[SQLModel]) -> list[Any]:
-        async with sessions() as session:
-            order = col(getattr(table, "seq", None) or table.created_at)
-            return list(await session.scalars(select(table).order_by(order)))
+
+@pytest.fixture
+async def project(shared_sessions: Sessions) -> int:
+    """A project that only this test uses."""
+    async with shared_sessions.begin() as session:
+        row = Project(name=secrets.token_hex(8))
+        session.add(row)
+        await session.flush()
+        return row.id
+
+
+@pytest.fixture
+async def token(shared_sessions: Sessions, project: int) -> str:
+    """A key of the test's project that may do everything."""
+    async with shared_sessions.begin() as session:
+        return await create_key(session, name="tests", scopes=list(Scope), project_id=project)
+
+
+@pytest.fixture
+async def client(transport: httpx.ASGITransport, token: str) -> httpx.AsyncClient:
+    """A client with that key."""
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.AsyncClient(transport=transport, base_url="http://heed", headers=headers)
+
+
+@pytest.fixture
+def rows(shared_sessions: Sessions, project: int) -> Rows:
+    """Reads the project's rows of a table, oldest version first."""
+
+    async def read(table: Any) -> list[Any]:
+        order = table.seq if hasattr(table, "seq") else table.created_at
+        async with shared_sessions() as session:
+            statement = select(table).where(col(table.project_id) == project).order_by(order)
+            return list(await session.scalars(statement))
 
     return read
 
 
-def body(**changes: Any) -> dict[str, Any]:
-    """A post of feedback on one prompt and response."""
-    return {"prompt": "What is carbon?", "response": "An element.", "rating": 4} | changes
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], Awaitable[bool]]], Awaitable[bool]]:
+    """Waits until something becomes true, at most ten seconds."""
+
+    async def wait(holds: Callable[[], Awaitable[bool]]) -> bool:
+        for _ in range(500):
+            if await holds():
+                return True
+            await asyncio.sleep(0.02)
+        return False
+
+    return wait

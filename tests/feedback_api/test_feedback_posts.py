@@ -2,7 +2,7 @@
 
 import httpx
 
-from shared.db.tables import Feedback, FeedbackHistory, Outbox
+from shared.db.tables import Feedback, FeedbackHistory
 
 BODY = {"prompt": "What is carbon?", "response": "An element.", "rater_id": 7}
 

@@ -68,7 +68,8 @@ def _repetition(post: Post, stored: Mapping[ReceiptKey, asyncpg.Record]) -> Outc
     header = stored.get((post.project_id, post.header_receipt or ""))
     receipt = header or stored[post.project_id, post.id_receipt or ""]
     if receipt["body_mac"] == post.body_mac:
-        return Accepted(receipt["reply"], is_new=receipt["row_id"] == post.id)
+        reply = {name: receipt["reply"][name] for name in post.reply()}
+        return Accepted(reply, is_new=receipt["row_id"] == post.id)
     if header is None:
         return None
     return InvalidInput(

@@ -4,7 +4,7 @@ Rows travel as one JSON parameter: `json_populate_recordset` turns them into the
 type, whatever its columns are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Table,
+    TableValuedAlias,
     and_,
     case,
     func,
@@ -149,10 +150,14 @@ def _insert_history(kind: Kind) -> CompilerElement:
     return insert(kind.history).from_select(names, chosen, include_defaults=False)
 
 
+def _pairs(*types: str, names: tuple[str, str]) -> TableValuedAlias:
+    """Two array parameters as a table with these columns."""
+    arrays: Iterator[ColumnElement[Any]] = (literal_column(f"${place}::{kind}[]") for place, kind in enumerate(types, start=1))
+    return func.unnest(*arrays).table_valued(*names, name="given").render_derived()
+
+
 def _find(kind: Kind) -> CompilerElement:
-    wanted = func.unnest(literal_column("$1::int[]"), literal_column("$2::text[]")).table_valued(
-        "project_id", "client_id", name="wanted"
-    )
+    wanted = _pairs("int", "text", names=("project_id", "client_id"))
     live = kind.table.c
     return (
         select(*(live[name] for name in kind.names))
@@ -167,9 +172,7 @@ def _find(kind: Kind) -> CompilerElement:
 
 
 def _retire(kind: Kind) -> CompilerElement:
-    moves = func.unnest(literal_column("$1::uuid[]"), literal_column("$2::uuid[]")).table_valued(
-        "id", "superseded_by", name="moves"
-    )
+    moves = _pairs("uuid", "uuid", names=("id", "superseded_by"))
     live = kind.table.c
     names = list(live.keys())
     gone = (
