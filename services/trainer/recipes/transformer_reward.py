@@ -154,9 +154,6 @@ def fine_tune(
         NotEnoughData: no pair can be told apart within the window.
     """
     import torch
-    from datasets import Dataset
-    from transformers import PrinterCallback
-    from trl.trainer.reward_trainer import RewardTrainer
 
     torch.set_num_threads(params.threads)
     model, processing = _open_pretrained(source.folder, seed=params.seed)
@@ -166,15 +163,8 @@ def fine_tune(
     separator = processing.sep_token or "\n\n"
     tokenizer = PairTokenizer(folder, truncation, separator=separator)
     train_rows, valid_rows = token_pairs(tokenizer, kept), token_pairs(tokenizer, held)
-    trainer: Any = RewardTrainer(
-        model=model,
-        args=_reward_config(params, work, device_has_cuda=torch.cuda.is_available()),
-        train_dataset=Dataset.from_dict(_columns(train_rows)),
-        eval_dataset=Dataset.from_dict(_columns(valid_rows)),
-        processing_class=processing,
-        callbacks=[_progress_callback(progress)],
-    )
-    trainer.remove_callback(PrinterCallback)
+    trainer = _build_trainer(model, processing, (train_rows, valid_rows), params, work=work)
+    trainer.add_callback(_progress_callback(progress))
     result = trainer.train(resume_from_checkpoint=newest_whole_checkpoint(work))
     model = trainer.model.cpu().eval()
     model.save_pretrained(folder)
@@ -238,6 +228,30 @@ def _open_pretrained(folder: Path, *, seed: int) -> tuple[Any, Any]:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model, tokenizer
+
+
+def _build_trainer(
+    model: Any,
+    processing: Any,
+    rows: tuple[TokenPairs, TokenPairs],
+    params: TransformerParams,
+    *,
+    work: Path,
+) -> Any:
+    import torch
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl.trainer.reward_trainer import RewardTrainer
+
+    trainer: Any = RewardTrainer(
+        model=model,
+        args=_reward_config(params, work, device_has_cuda=torch.cuda.is_available()),
+        train_dataset=Dataset.from_dict(_columns(rows[0])),
+        eval_dataset=Dataset.from_dict(_columns(rows[1])),
+        processing_class=processing,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def _truncation(params: TransformerParams, model: Any) -> Truncation:
