@@ -12,9 +12,14 @@ from shared.db.tables import Feedback
 
 MONTHS_AHEAD = 3
 
+# Recorded exchanges with their latest stars and comment, and the posts that brought an exchange
+# with them which nobody recorded: a rated interaction either way.
 _INTERACTIONS = """
 CREATE VIEW rlhf_interactions AS
-SELECT record.*, stars.rating, remark.feedback_comment
+SELECT record.id, record.project_id, record.interaction_id, record.session_id, record.agent_name,
+       record.user_prompt, record.ai_response, record.model_version, record.context,
+       record.consent_training, record."timestamp", record.created_at,
+       stars.rating, remark.feedback_comment
 FROM rlhf_interaction_records AS record
 LEFT JOIN LATERAL (
     SELECT rating FROM rlhf_feedback
@@ -28,6 +33,15 @@ LEFT JOIN LATERAL (
       AND step = '' AND comments IS NOT NULL
     ORDER BY "timestamp" DESC, id DESC LIMIT 1
 ) AS remark ON true
+UNION ALL
+SELECT id, project_id, coalesce(interaction_id, feedback_id), session_id, agent_name,
+       user_query, agent_response, model_version, context,
+       consent_training, "timestamp", created_at, rating, comments
+FROM rlhf_feedback AS post
+WHERE step = '' AND user_query IS NOT NULL AND agent_response IS NOT NULL
+  AND NOT EXISTS (SELECT FROM rlhf_interaction_records AS record
+                  WHERE record.project_id = post.project_id
+                    AND record.interaction_id = post.interaction_id)
 """
 _CHAT_FEEDBACK = """
 CREATE VIEW chat_feedback AS

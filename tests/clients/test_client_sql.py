@@ -234,3 +234,20 @@ async def test_a_tracing_pipeline_averages_ratings_per_task(
 
     assert await client.fetch(TASK_STATISTICS) == [("rag", 0.25, 1), ("tracing", 0.75, 2)]
     assert await client.fetch(READY_TASKS, 2) == [("rag",), ("tracing",)]
+
+
+async def test_a_rated_exchange_that_nobody_recorded_is_a_rated_interaction_too(
+    sessions: Sessions, client: asyncpg.Connection
+):
+    exchange = {"user_query": "Why?", "agent_response": "Because."}
+    await store(
+        sessions, Feedback, feedback(feedback_id="alone", rating=4, comments="Short.", **exchange)
+    )
+    await store(sessions, Feedback, feedback(interaction_id="known", rating=5, **exchange))
+    await store(sessions, InteractionRecord, interaction("known"))
+
+    rows = await client.fetch(
+        "SELECT interaction_id, rating, feedback_comment FROM rlhf_interactions ORDER BY 1"
+    )
+
+    assert [tuple(row) for row in rows] == [("alone", 4, "Short."), ("known", 5, None)]
