@@ -58,7 +58,7 @@ def compose(question: Question, kind: Kind, knowledge: Knowledge, rng: Random) -
     statements = _statements(subject, kind, rng)
     padding = _padding(subject, kind, knowledge, rng)
     parts = _lengthened(statements, padding, rng.randint(SHORTEST_WORDS, LONGEST_WORDS))
-    if rng.random() < BRIDGE_SHARE:
+    if len(parts) > 1 and rng.random() < BRIDGE_SHARE:
         parts.insert(1, rng.choice(knowledge.phrases["bridges"]))
     if rng.random() < OPENER_SHARE:
         parts.insert(0, _opener(question, knowledge, rng))

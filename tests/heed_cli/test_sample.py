@@ -106,6 +106,10 @@ def test_two_compared_responses_are_never_the_same():
     assert all(row["response_a"] != row["response_b"] for row in rows(1, "preference"))
 
 
+def test_every_response_ends_with_a_whole_sentence():
+    assert all(row["response"].endswith(".") for row in load_sample() if "response" in row)
+
+
 def test_raters_agree_as_well_as_people_do(record_property: Record):
     raters = sorted({row["rater_id"] for row in rows(1, "feedback")})
     stars: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
