@@ -12,7 +12,7 @@ from shared import errors
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-API_PAGES = {"feedback_api": "docs/api.md", "reward_service": "docs/api.md"}
+API_PAGES = {"feedback_api": "docs/api.md", "reward_service": "docs/serving.md"}
 ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if hasattr(kind, "code")]
 
 

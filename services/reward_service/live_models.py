@@ -18,11 +18,12 @@ from datetime import UTC, datetime
 from services.reward_service.metrics import ServingMetrics
 from services.reward_service.references import Reference
 from shared.db.tables import ModelVersion
-from shared.errors import ArtifactError, HeedError, NotFound
+from shared.errors import ArtifactError, DatabaseUnavailable, HeedError, NotFound
 from shared.logs import get_logger
 from shared.ml.scorer import Scorer
 
 RETRY_LOAD_S = 60.0
+UNREADABLE = "Postgres cannot be read, so neither keys nor models can be checked; start it."
 _log = get_logger("reward_service")
 
 Find = Callable[[Reference], Awaitable[ModelVersion | None]]
@@ -88,7 +89,8 @@ class LiveModels:
         self._opening: dict[Reference, asyncio.Task[Slot]] = {}
         self._loading = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._looked = asyncio.Event()
+        self._tried = asyncio.Event()
+        self._has_looked = False
         self._lost_at: float | None = None
 
     async def resolve(self, project_id: int, asked: str | None) -> Slot:
@@ -100,8 +102,9 @@ class LiveModels:
             DatabaseUnavailable: it is not in memory and Postgres cannot be reached.
         """
         reference = Reference.parse(asked or self._default.name, project_id)
-        if reference == self._default:
-            await self._looked.wait()
+        await self._tried.wait()
+        if not self._has_looked:
+            raise DatabaseUnavailable(UNREADABLE, retry_after_s=2)
         slot = self._slots.get(reference)
         if slot is None:
             return await self._open_once(reference)
@@ -116,7 +119,7 @@ class LiveModels:
     @property
     def has_looked(self) -> bool:
         """Whether the registry was read since the start."""
-        return self._looked.is_set()
+        return self._has_looked
 
     @property
     def lost_s(self) -> float:
@@ -150,8 +153,9 @@ class LiveModels:
         except Exception as error:  # noqa: BLE001 - following goes on, whatever one look met
             self._lose(error)
         else:
-            self._lost_at = None
-            self._looked.set()
+            self._lost_at, self._has_looked = None, True
+        finally:
+            self._tried.set()
 
     def _lose(self, error: Exception) -> None:
         if self._lost_at is None:

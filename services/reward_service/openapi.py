@@ -18,7 +18,7 @@ def document() -> dict[str, Any]:
 def main() -> None:
     """Write the committed copy."""
     TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_text(json.dumps(document(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    TARGET.write_text(json.dumps(document(), indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

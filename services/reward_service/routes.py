@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from services.reward_service.deps import CallerDep, PrincipalDep, Service, ServiceDep
 from services.reward_service.limits import refuse_too_long, refuse_too_many
-from services.reward_service.live_models import LiveModel, Slot
+from services.reward_service.live_models import UNREADABLE, LiveModel, Slot
 from services.reward_service.schemas import LiveReply, LoadedModel, ReadyReply
 from services.reward_service.scoring import NoModel, Scored, reason_for, unless_gone
 from shared.contracts.scoring import (
@@ -253,8 +253,5 @@ def _no_interval(index: int) -> InvalidInput:
 
 def _not_looked(service: Service) -> Unavailable:
     if service.live.lost_s:
-        return DatabaseUnavailable(
-            "Postgres cannot be read, so neither keys nor models can be checked; start it.",
-            retry_after_s=2,
-        )
+        return DatabaseUnavailable(UNREADABLE, retry_after_s=2)
     return Unavailable("The live model is being loaded.", code="loading", retry_after_s=1)
