@@ -56,3 +56,18 @@ class TrainerSettings(Settings):
     def queues(self) -> list[str]:
         """The queues the worker takes runs from."""
         return [name.strip() for name in self.worker_queues.split(",") if name.strip()]
+
+
+class SbertSettings(TrainerSettings):
+    """Settings of `train_reward_sbert`, which takes none on the command line."""
+
+    sbert_model: str = Field(
+        "all-MiniLM-L6-v2", description="`train_reward_sbert`: encoder, a name, hub id or folder."
+    )
+    sbert_good_rating: float = Field(
+        4.0, ge=1, le=5, description="`train_reward_sbert`: a response is good from this rating on."
+    )
+    sbert_test_share: float = Field(
+        0.12, gt=0, lt=1, description="`train_reward_sbert`: share of rows its report is made on."
+    )
+    sbert_seed: int = Field(42, description="`train_reward_sbert`: seed of that split.")

@@ -111,6 +111,11 @@ class Evidence:
         return found | {as_bytes(pair.group): True for pair in self.pairs}
 
     @property
+    def judged(self) -> int:
+        """Rated responses, and comparisons that come from no rating."""
+        return len(self.rated) + sum(pair.source != "rating" for pair in self.pairs)
+
+    @property
     def contradictions(self) -> int:
         """Comparisons whose very opposite is among them too."""
         sides = Counter((pair.group, pair.chosen, pair.rejected) for pair in self.pairs)

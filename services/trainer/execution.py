@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -146,7 +147,10 @@ def _workplace(settings: TrainerSettings, url: str) -> Iterator[tuple[BlockingPo
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM ends a foreground run as Ctrl-C does."""
+    """SIGTERM ends a foreground run as Ctrl-C does; only the main thread is ever told of it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

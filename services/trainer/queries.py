@@ -21,7 +21,14 @@ from sqlmodel import col
 
 from services.trainer.datasets import FeedbackRow, PreferenceRow
 from shared.contracts.values import PersonKind
-from shared.db.tables import Consent, Dataset, Feedback, InteractionRecord, Preference
+from shared.db.tables import (
+    Consent,
+    Dataset,
+    Feedback,
+    InteractionRecord,
+    Preference,
+    TrainingRun,
+)
 from shared.errors import NotFound
 
 TRAINING = "training"
@@ -119,6 +126,26 @@ async def list_datasets(session: AsyncSession, project_id: int = 1) -> list[Data
     """Every frozen dataset, newest first."""
     statement = select(Dataset).where(col(Dataset.project_id) == project_id)
     return list(await session.scalars(statement.order_by(col(Dataset.id).desc())))
+
+
+async def list_runs(session: AsyncSession, limit: int, project_id: int = 1) -> list[TrainingRun]:
+    """The newest training runs, newest first."""
+    statement = select(TrainingRun).where(col(TrainingRun.project_id) == project_id)
+    newest = statement.order_by(col(TrainingRun.created_at).desc()).limit(limit)
+    return list(await session.scalars(newest))
+
+
+async def count_posts_of(session: AsyncSession, rater: str, project_id: int = 1) -> int:
+    """How many live posts a rater has, by pseudonym."""
+    counts = [
+        await session.scalar(
+            select(func.count())
+            .select_from(table)
+            .where(col(table.project_id) == project_id, col(table.clinician_id) == rater)
+        )
+        for table in (Feedback, Preference)
+    ]
+    return sum(count or 0 for count in counts)
 
 
 def _columns(table: Post) -> list[Any]:

@@ -7,6 +7,7 @@ run. That transaction is fenced by the run's attempt, so a run that lost its cla
 
 import math
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class Finished:
         is_live: whether it is the champion now.
     """
 
-    run: TrainingRun
+    run_id: uuid.UUID
     version: ModelVersion
     folder: Path
     gate: Json
@@ -188,7 +189,7 @@ async def _record(session: AsyncSession, *, desk: Desk, judged: _Judged) -> Fini
         duration_s=judged.seconds,
     )
     folder = desk.workplace.store.path(artifact.uri)
-    return Finished(desk.run, version, folder, gate, is_live=gate["promotes"])
+    return Finished(desk.run.id, version, folder, gate, is_live=gate["promotes"])
 
 
 async def _live(session: AsyncSession, artifact: registry.NewVersion) -> ModelVersion | None:
@@ -203,7 +204,8 @@ async def _dataset_of(session: AsyncSession, desk: Desk) -> Dataset:
     )
     if known is not None:
         return await find_dataset(session, known, desk.run.project_id)
-    freezing = desk.workplace.freezing(desk.run.created_by)
+    least = int(desk.request.recipe.get("min_rated", desk.workplace.settings.min_rated))
+    freezing = desk.workplace.freezing(desk.run.created_by, min_judged=least)
     if desk.request.dataset_file is None:
         dataset = await freeze_feedback(session, freezing)
     else:

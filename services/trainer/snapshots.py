@@ -27,19 +27,23 @@ from shared.artifacts import FolderStore, file_sha256
 from shared.contracts.values import Side
 from shared.db.columns import Json
 from shared.db.tables import Dataset, DatasetRows
-from shared.errors import ArtifactError
+from shared.errors import ArtifactError, NotEnoughData
 
 CHUNK = 65_536
 
 
 @dataclass(frozen=True)
 class Freezing:
-    """What a snapshot is made with: where it is stored, and how prompts are grouped and split."""
+    """What a snapshot is made with: where it is stored, and how prompts are grouped and split.
+
+    A snapshot of fewer than `min_judged` judgements is refused before anything is stored.
+    """
 
     store: FolderStore
     secret: bytes
     test_share: float
     created_by: str | None = None
+    min_judged: int = 0
 
 
 async def freeze_feedback(
@@ -48,6 +52,7 @@ async def freeze_feedback(
     """A new dataset of every post that may be trained on now.
 
     Raises:
+        NotEnoughData: there are too few judgements.
         ArtifactError: its file cannot be stored.
     """
     project_id = freezing.store.project_id
@@ -72,8 +77,14 @@ async def freeze(
     """A new dataset of this evidence; `proposed` sides hold for groups not seen before.
 
     Raises:
+        NotEnoughData: there are too few judgements.
         ArtifactError: its file cannot be stored.
     """
+    if evidence.judged < freezing.min_judged:
+        raise NotEnoughData(
+            f"Training needs at least {freezing.min_judged} rated responses or comparisons and "
+            f"there are {evidence.judged}; collect more feedback or lower --min-rated."
+        )
     store = freezing.store
     sides = await fix_sides(
         session,

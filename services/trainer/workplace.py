@@ -19,6 +19,7 @@ from services.trainer.snapshots import Freezing
 from shared.artifacts import FolderStore
 from shared.contracts.values import RunStatus
 from shared.db.engine import create_engine, create_sessions
+from shared.db.faults import reaching_database
 from shared.db.migrate import require_current
 from shared.db.tables import TrainingRun
 from shared.jobs import mark_interrupted
@@ -34,9 +35,10 @@ class Workplace:
     store: FolderStore
     secret: bytes
 
-    def freezing(self, created_by: str | None) -> Freezing:
+    def freezing(self, created_by: str | None, *, min_judged: int = 0) -> Freezing:
         """How this deployment freezes datasets."""
-        return Freezing(self.store, self.secret, self.settings.test_share, created_by)
+        share = self.settings.test_share
+        return Freezing(self.store, self.secret, share, created_by, min_judged)
 
 
 @asynccontextmanager
@@ -44,11 +46,13 @@ async def open_workplace(settings: TrainerSettings, url: str) -> AsyncIterator[W
     """A workplace on a database of the current schema.
 
     Raises:
+        DatabaseUnavailable: it cannot be reached.
         SchemaOutdated: the database needs `heed migrate`.
     """
     engine = create_engine(url)
     try:
-        await require_current(engine)
+        with reaching_database():
+            await require_current(engine)
         yield Workplace(
             settings,
             create_sessions(engine),

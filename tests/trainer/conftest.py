@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import SQLModel
 
+from services.trainer.config import TrainerSettings
 from services.trainer.snapshots import Freezing
 from shared.artifacts import FolderStore
 from shared.contracts.values import Outcome
@@ -79,3 +81,34 @@ def store(tmp_path: Path) -> FolderStore:
 @pytest.fixture
 def freezing(store: FolderStore) -> Freezing:
     return Freezing(store, SECRET, test_share=0.2)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> TrainerSettings:
+    return TrainerSettings(
+        data_dir=tmp_path,
+        database_url=SecretStr(database_url),
+        secret_key=SecretStr(SECRET.decode()),
+        min_rated=10,
+    )
+
+
+TOPICS = ["tea", "fever", "neurons", "rain", "trains", "poems", "salt", "bridges"]
+
+
+@pytest.fixture
+def polite() -> Callable[..., list[Preference]]:
+    """Comparisons in which polite responses beat rude ones, each on a prompt of its own."""
+
+    def rows(count: int = 120, *, outcome: str = "a") -> list[Preference]:
+        return [
+            _preference(
+                prompt=f"What about {TOPICS[at % len(TOPICS)]}, case {at}?",
+                response_a=f"Gladly: this is what matters about {TOPICS[at % len(TOPICS)]}.",
+                response_b=f"Nobody cares for {TOPICS[at % len(TOPICS)]}, so please go away.",
+                outcome=outcome,
+            )
+            for at in range(count)
+        ]
+
+    return rows

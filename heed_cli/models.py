@@ -1,0 +1,108 @@
+"""`heed models list | show | promote | rollback`."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from heed_cli.services import DataDir
+from heed_cli.terminal import console, done, note, say
+from heed_cli.workplace import at_workplace
+
+if TYPE_CHECKING:
+    from services.trainer.workplace import Workplace
+    from shared.db.tables import ModelVersion
+
+app = typer.Typer(help="List, promote and roll back model versions.", no_args_is_help=True)
+Name = Annotated[str, typer.Option(help="Name of the model.")]
+Version = Annotated[str, typer.Argument(help="A number, an alias such as `champion`, or an id.")]
+Reason = Annotated[str | None, typer.Option(help="Why; kept in the audit log.")]
+
+
+@app.command("list")
+def list_all(data_dir: DataDir = None) -> None:
+    """Every model version, newest first, and which is live."""
+    from shared.registry import list_versions
+
+    async def read(workplace: "Workplace") -> "list[tuple[ModelVersion, list[str]]]":
+        async with workplace.sessions() as session:
+            return await list_versions(session)
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("model", "version", "alias", "kind", "accuracy", "gate", "trained"):
+        table.add_column(heading)
+    for version, aliases in at_workplace(data_dir, read):
+        accuracy = version.metrics.get("pair_accuracy")
+        table.add_row(
+            version.name,
+            str(version.version),
+            " ".join(aliases),
+            version.kind,
+            f"{accuracy:.3f}" if accuracy is not None else "",
+            (version.gate or {}).get("verdict", ""),
+            f"{version.created_at:%Y-%m-%d %H:%M}",
+        )
+    console.print(table)
+
+
+@app.command()
+def show(version: Version, name: Name = "reward", data_dir: DataDir = None) -> None:
+    """One version: its metrics, its gate, its dataset and its folder."""
+    from services.trainer.gates import explain
+
+    found, folder = at_workplace(data_dir, lambda workplace: _read(workplace, version, name))
+    done("model", f"{found.name} version {found.version} ({found.kind})")
+    if found.gate:
+        say(f"  gate: {explain(found.gate)}")
+    say(f"  dataset {found.dataset_id}, run {found.run_id}\n  sha256 {found.sha256}\n  {folder}")
+    say(json.dumps(found.metrics, indent=2, sort_keys=True))
+
+
+@app.command()
+def promote(
+    version: Version, name: Name = "reward", reason: Reason = None, data_dir: DataDir = None
+) -> None:
+    """Make a version live. One that the gate did not pass needs --reason."""
+    from services.trainer.execution import person_name
+    from shared import registry
+
+    async def move(workplace: "Workplace") -> "ModelVersion":
+        async with workplace.sessions.begin() as session:
+            found = await registry.find_version(session, version, name=name)
+            workplace.store.path(found.uri)
+            return await registry.promote(
+                session, found.id, reason=reason, changed_by=person_name()
+            )
+
+    _tell_live(at_workplace(data_dir, move))
+
+
+@app.command()
+def rollback(name: Name = "reward", reason: Reason = None, data_dir: DataDir = None) -> None:
+    """Make the version live that was live before the present one was promoted."""
+    from services.trainer.execution import person_name
+    from shared import registry
+
+    async def move(workplace: "Workplace") -> "ModelVersion":
+        async with workplace.sessions.begin() as session:
+            return await registry.rollback(session, name, reason=reason, changed_by=person_name())
+
+    _tell_live(at_workplace(data_dir, move))
+
+
+async def _read(workplace: "Workplace", version: str, name: str) -> "tuple[ModelVersion, str]":
+    from shared.errors import ArtifactError
+    from shared.registry import find_version
+
+    async with workplace.sessions() as session:
+        found = await find_version(session, version, name=name)
+    try:
+        return found, str(workplace.store.path(found.uri))
+    except ArtifactError as error:
+        note("artifact", error.detail)
+        return found, found.uri
+
+
+def _tell_live(version: "ModelVersion") -> None:
+    done("live", f"{version.name} version {version.version}")

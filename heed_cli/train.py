@@ -1,0 +1,219 @@
+"""`heed train embedding | reward | sbert | runs | cancel`."""
+
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from heed_cli.database import database
+from heed_cli.services import DataDir
+from heed_cli.terminal import console, done, note, say
+from heed_cli.workplace import at_workplace, this_command, trainer_settings
+from shared.contracts.training import RunKind, TrainingRequest
+
+if TYPE_CHECKING:
+    from services.trainer.config import TrainerSettings
+    from services.trainer.runs import Finished
+    from services.trainer.workplace import Workplace
+    from shared.db.tables import TrainingRun
+
+app = typer.Typer(help="Train a model from feedback.", no_args_is_help=True)
+
+BaseModel = Annotated[str | None, typer.Option(help="A known name, a hub id or a folder.")]
+DatasetFile = Annotated[
+    Path | None,
+    typer.Option(help="JSON Lines of prompt, chosen, rejected; without: all posted feedback."),
+]
+Output = Annotated[Path | None, typer.Option(help="Also copy the finished model to this folder.")]
+MinRated = Annotated[
+    int | None, typer.Option(min=2, help="Fewest judgements to train on; HEED_MIN_RATED.")
+]
+Queue = Annotated[bool, typer.Option("--queue", help="Leave it to the worker and return at once.")]
+Name = Annotated[str, typer.Option(help="Name the model is registered under.")]
+
+
+@app.command()
+def embedding(
+    *,
+    mode: Annotated[
+        str, typer.Option(help="`default`, or `original`: the joint-embedding classifier.")
+    ] = "default",
+    base_model: BaseModel = None,
+    dataset: DatasetFile = None,
+    output: Output = None,
+    min_rated: MinRated = None,
+    name: Name = "reward",
+    queue: Queue = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Train the embedding reward model: a frozen encoder and a small head, in seconds."""
+    recipe = {"mode": mode, "base_model": base_model, "min_rated": min_rated}
+    request = _request(RunKind.REWARD_EMBEDDING, recipe, dataset, name)
+    _train(request, data_dir, output=output, is_queued=queue)
+
+
+@app.command()
+def reward(  # noqa: PLR0913 - the flags people know
+    *,
+    base_model: Annotated[
+        str, typer.Option(help="A known name, a hub id or a folder.")
+    ] = "bert-base-uncased",
+    dataset: DatasetFile = None,
+    output: Output = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Most passes over the pairs.")] = 3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pairs in one optimizer step.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-5,
+    max_tokens: Annotated[int, typer.Option(min=16, help="Window of prompt and response.")] = 256,
+    logging_steps: Annotated[int, typer.Option(min=1, help="Steps between reports.")] = 100,
+    min_rated: MinRated = None,
+    name: Name = "reward",
+    queue: Queue = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Fine-tune a transformer with one output as the reward model."""
+    recipe = {
+        "base_model": base_model,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "max_tokens": max_tokens,
+        "logging_steps": logging_steps,
+        "min_rated": min_rated,
+    }
+    request = _request(RunKind.REWARD_TRANSFORMER, recipe, dataset, name)
+    _train(request, data_dir, output=output, is_queued=queue)
+
+
+@app.command()
+def sbert() -> None:
+    """Train the original recipe with settings from the environment only."""
+    from services.trainer.config import SbertSettings
+    from shared.config import load_settings
+
+    settings = load_settings(SbertSettings)
+    recipe = {
+        "mode": "original",
+        "base_model": settings.sbert_model,
+        "good_rating": settings.sbert_good_rating,
+        "test_share": settings.sbert_test_share,
+        "seed": settings.sbert_seed,
+    }
+    request = _request(RunKind.REWARD_EMBEDDING, recipe, None, "reward")
+    _train(request, None, output=None, is_queued=False)
+
+
+@app.command()
+def runs(
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    data_dir: DataDir = None,
+) -> None:
+    """The newest training runs: who started them, how they ended."""
+    from services.trainer.queries import list_runs
+
+    async def read(workplace: "Workplace") -> "list[TrainingRun]":
+        async with workplace.sessions() as session:
+            return await list_runs(session, limit)
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("run", "kind", "status", "started by", "seconds"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("why")
+    for run in at_workplace(data_dir, read):
+        seconds = f"{run.duration_s:.0f}" if run.duration_s is not None else ""
+        why = escape((run.error or "").partition("\n")[0])
+        table.add_row(str(run.id), run.kind, run.status, run.created_by or "", seconds, why)
+    console.print(table)
+
+
+@app.command()
+def cancel(
+    run: Annotated[uuid.UUID, typer.Argument(help="As `heed train runs` shows it.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Cancel a waiting run, or stop a running one."""
+    from shared import jobs
+    from shared.db.tables import TrainingRun
+
+    async def stop(workplace: "Workplace") -> str:
+        async with workplace.sessions.begin() as session:
+            return await jobs.cancel(session, TrainingRun, run)
+
+    status = at_workplace(data_dir, stop)
+    done(str(run), "asked to stop" if status == "running" else status)
+
+
+def _request(
+    kind: RunKind, recipe: dict[str, Any], dataset: Path | None, name: str
+) -> TrainingRequest:
+    return TrainingRequest(
+        kind=kind,
+        recipe={key: value for key, value in recipe.items() if value is not None},
+        dataset_file=str(dataset.absolute()) if dataset else None,
+        model_name=name,
+        command=this_command(),
+    )
+
+
+def _train(
+    request: TrainingRequest, data_dir: Path | None, *, output: Path | None, is_queued: bool
+) -> None:
+    if is_queued:
+        run_id = at_workplace(data_dir, lambda workplace: _enqueue(workplace, request))
+        done("queued", f"{run_id}; `heed train runs` shows how it goes")
+        return
+    finished = _train_here(request, trainer_settings(data_dir))
+    _report(finished)
+    if output is not None:
+        from services.trainer.execution import export_folder
+
+        export_folder(finished, output)
+        done("copied", str(output))
+
+
+async def _enqueue(workplace: "Workplace", request: TrainingRequest) -> uuid.UUID:
+    from services.trainer.execution import person_name
+    from shared.db.tables import TrainingRun
+    from shared.jobs import enqueue
+
+    async with workplace.sessions.begin() as session:
+        return await enqueue(
+            session,
+            TrainingRun,
+            kind=request.kind,
+            params=request.model_dump(mode="json"),
+            created_by=person_name(),
+        )
+
+
+def _train_here(request: TrainingRequest, settings: "TrainerSettings") -> "Finished":
+    from services.trainer.execution import train_here
+    from services.trainer.progress import terminal_bar
+
+    with database(settings) as url, terminal_bar() as show:
+        return train_here(
+            settings, url, request, show=show, notice=lambda text: note("interrupted", text)
+        )
+
+
+def _report(finished: "Finished") -> None:
+    from services.trainer.gates import explain
+
+    version, metrics = finished.version, finished.version.metrics
+    done("model", f"{version.name} version {version.version}, run {finished.run_id}")
+    if metrics.get("pair_accuracy") is not None:
+        done("accuracy", _accuracy(metrics))
+    tell = done if finished.is_live else note
+    tell("gate", explain(finished.gate))
+    tell("live", "yes" if finished.is_live else "no; `heed models promote` decides otherwise")
+    say(f"  card and plots: {finished.folder}")
+
+
+def _accuracy(metrics: dict[str, Any]) -> str:
+    low, high = metrics["pair_accuracy_low"], metrics["pair_accuracy_high"]
+    return (
+        f"{metrics['pair_accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}) on "
+        f"{metrics['test_pairs']} held-out pairs; length alone {metrics['length_accuracy']:.3f}"
+    )
