@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -98,13 +99,14 @@ def free_port() -> str:
 
 
 @pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    folder = tmp_path_factory.mktemp("containers")
-    server = embedded.start(folder / "postgres")
+def deployment() -> Iterator[Deployment]:
+    folder = Path(tempfile.mkdtemp(prefix="heed-test-"))
+    server = embedded.start(folder / "data")
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     ports = {"8000": free_port(), "8001": free_port()}
     yield Deployment(folder, build_context(folder / "context"), server.url("heed"), ports)
-    embedded.stop(folder / "postgres")
+    embedded.stop(folder / "data")
+    shutil.rmtree(folder)
 
 
 def install(deployment: Deployment, stage: str) -> None:

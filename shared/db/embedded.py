@@ -182,10 +182,12 @@ def _launch(
     folder.disown_stale_pid()
     folder.configure(programs.user, tcp_port)
     socket_dir = folder.make_socket_dir(programs.user)
+    asked_at = folder.log_size()
     while not _started(folder, programs, socket_dir, deadline):
-        if time.monotonic() > deadline or _ORPHANS_REMAIN not in folder.last_failure():
+        if time.monotonic() > deadline or not folder.log_tells(_ORPHANS_REMAIN, asked_at):
             raise _failure(folder, "did not start")
         time.sleep(POLL_S)
+        asked_at = folder.log_size()
     running = folder.postmaster()
     if running is None:
         raise _failure(folder, "stopped right after its start")

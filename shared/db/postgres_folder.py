@@ -260,11 +260,22 @@ class PostgresFolder:
 
     def last_failure(self, since: int = 0) -> str:
         """The newest line of the log that tells a reason, at most 300 characters."""
-        with self.log.open("rb") as log:
-            log.seek(max(since, self.log.stat().st_size - 4000))
-            lines = log.read().decode(errors="replace").strip().splitlines()
+        lines = self._lines(since)
         telling = [line for line in lines if any(sign in line for sign in _TELLING)]
         return (telling or lines or [""])[-1][:300]
+
+    def log_tells(self, sign: str, since: int) -> bool:
+        """Whether a line says so; the processes of a killed server may write after it."""
+        return any(sign in line for line in self._lines(since))
+
+    def log_size(self) -> int:
+        """Where the next line of the log will begin, bytes."""
+        return self.log.stat().st_size if self.log.exists() else 0
+
+    def _lines(self, since: int) -> list[str]:
+        with self.log.open("rb") as log:
+            log.seek(max(since, self.log.stat().st_size - 4000))
+            return log.read().decode(errors="replace").strip().splitlines()
 
     def _unwritable(self, error: OSError) -> ConfigError:
         return ConfigError(
