@@ -258,9 +258,9 @@ class PostgresFolder:
         with self.log.open("ab") as log:
             yield log
 
-    def last_failure(self, since: int = 0) -> str:
+    def last_failure(self) -> str:
         """The newest line of the log that tells a reason, at most 300 characters."""
-        lines = self._lines(since)
+        lines = self._lines(0)
         telling = [line for line in lines if any(sign in line for sign in _TELLING)]
         return (telling or lines or [""])[-1][:300]
 
