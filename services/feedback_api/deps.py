@@ -1,13 +1,13 @@
 """What routes ask for: who calls, a session, the body, the writers."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 from asyncpg import Pool
-from fastapi import Depends, Header, Query, Request
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Query, Request
+from fastapi.security import HTTPBearer
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
@@ -16,15 +16,13 @@ from services.feedback_api.intake import Source
 from services.feedback_api.writer import Writer
 from shared.contracts.storable import MAX_NAME
 from shared.db.faults import reaching_database
+from shared.errors import InvalidInput
 from shared.keys import KeyCache, Principal, Scope, require
 from shared.web import explain_validation
 
 T = TypeVar("T")
 
 MAX_PAGE = 100
-
-_bearer = HTTPBearer(auto_error=False, description="`heed_<id>_<secret>`, see `heed keys create`.")
-_api_key = APIKeyHeader(name="X-API-Key", auto_error=False)
 
 
 @dataclass(frozen=True)
@@ -46,12 +44,9 @@ def runtime(request: Request) -> Runtime:
     return request.state.runtime  # type: ignore[no-any-return]
 
 
-RuntimeDep = Annotated[Runtime, Depends(runtime)]
-
-
-async def _session(runtime: RuntimeDep) -> AsyncIterator[AsyncSession]:
+async def _session(request: Request) -> AsyncIterator[AsyncSession]:
     with reaching_database():
-        async with runtime.sessions.begin() as session:
+        async with runtime(request).sessions.begin() as session:
             yield session
 
 
@@ -59,27 +54,27 @@ async def _session(runtime: RuntimeDep) -> AsyncIterator[AsyncSession]:
 SessionDep = Annotated[AsyncSession, Depends(_session, scope="function")]
 
 
-async def _principal(
-    runtime: RuntimeDep,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    api_key: Annotated[str | None, Depends(_api_key)],
-) -> Principal:
-    return await runtime.keys.check(bearer.credentials if bearer else api_key)
+class Holding(HTTPBearer):
+    """A dependency that lets only keys with a scope pass."""
 
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(
+            scheme_name="ApiKey",
+            description="`Authorization: Bearer heed_<id>_<secret>`, or the same in `X-API-Key`.",
+        )
+        self.scope = scope
 
-def holding(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
-    """A dependency that lets only keys with the scope pass."""
-
-    async def check(principal: Annotated[Principal, Depends(_principal)]) -> Principal:
-        require(principal, scope)
+    async def __call__(self, request: Request) -> Principal:  # type: ignore[override]
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer":
+            token = request.headers.get("x-api-key", "")
+        principal = await runtime(request).keys.check(token.strip())
+        require(principal, self.scope)
         return principal
 
-    return check
 
-
-WriterDep = Annotated[Principal, Depends(holding(Scope.FEEDBACK_WRITE))]
-ReaderDep = Annotated[Principal, Depends(holding(Scope.FEEDBACK_READ))]
-AdminDep = Annotated[Principal, Depends(holding(Scope.ADMIN))]
+ReaderDep = Annotated[Principal, Depends(Holding(Scope.FEEDBACK_READ))]
+AdminDep = Annotated[Principal, Depends(Holding(Scope.ADMIN))]
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows per page.")]
 Cursor = Annotated[
@@ -87,22 +82,28 @@ Cursor = Annotated[
 ]
 
 
-async def _source(
-    request: Request,
-    principal: WriterDep,
-    runtime: RuntimeDep,
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=MAX_NAME)] = None,
-) -> Source:
-    return Source(
-        principal=principal,
-        secret=runtime.secret,
-        default_consent=runtime.settings.default_training_consent,
-        raw_body=await request.body(),
-        request_key=idempotency_key,
-    )
+class Posting(Holding):
+    """A dependency for what every post needs; one object, because each one costs every post."""
+
+    async def __call__(self, request: Request) -> Source:  # type: ignore[override]
+        running = runtime(request)
+        return Source(
+            principal=await super().__call__(request),
+            secret=running.secret,
+            default_consent=running.settings.default_training_consent,
+            raw_body=await request.body(),
+            request_key=_request_key(request),
+        )
 
 
-SourceDep = Annotated[Source, Depends(_source)]
+SourceDep = Annotated[Source, Depends(Posting(Scope.FEEDBACK_WRITE))]
+
+
+def _request_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= MAX_NAME:
+        raise InvalidInput(f"An Idempotency-Key has 1 to {MAX_NAME} characters.")
+    return key
 
 
 def parse(shape: TypeAdapter[T], raw: bytes) -> T:

@@ -155,7 +155,7 @@ def _post(kind: Any, row: dict[str, Any], source: Source, *, has_own_id: bool) -
 
 
 def _origin(body: PostIn | InteractionIn, source: Source) -> dict[str, Any]:
-    consent = body.consent.model_dump(exclude_none=True)
+    consent = body.consent.model_dump(exclude_none=True) if body.consent else {}
     return {
         "id": new_id(),
         "project_id": source.principal.project_id,

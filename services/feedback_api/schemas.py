@@ -94,9 +94,9 @@ class PostIn(Body):
     occurred_at: Moment | None = _also("occurred_at", "timestamp")
     comment: StorableText | None = _also("comment", "comments", "feedback_comment")
     task_type: Name | None = None
-    context: StorableObject = {}
-    consent: ConsentIn = ConsentIn()
-    subject_ids: list[Identity] = Field([], max_length=100)
+    context: StorableObject = Field(default_factory=dict)
+    consent: ConsentIn | None = None
+    subject_ids: list[Identity] = Field(default_factory=list, max_length=100)
     decision_id: Name | None = None
 
 
@@ -166,9 +166,9 @@ class InteractionIn(Body):
     )
     model_version: Name | None = None
     decision_id: Name | None = None
-    context: StorableObject = {}
-    consent: ConsentIn = ConsentIn()
-    subject_ids: list[Identity] = Field([], max_length=100)
+    context: StorableObject = Field(default_factory=dict)
+    consent: ConsentIn | None = None
+    subject_ids: list[Identity] = Field(default_factory=list, max_length=100)
     occurred_at: Moment | None = _also("occurred_at", "timestamp")
 
 

@@ -34,10 +34,10 @@ async def transport(
     )
     app = create_app(settings)
     async with app.router.lifespan_context(app) as state:
-        yield httpx.ASGITransport(_with_state(app, state))
+        yield httpx.ASGITransport(with_state(app, state))
 
 
-def _with_state(app: Any, state: Any) -> Any:
+def with_state(app: Any, state: Any) -> Any:
     """The app as a server calls it after its lifespan has yielded `state`."""
 
     async def call(scope: Any, receive: Any, send: Any) -> None:

@@ -12,10 +12,10 @@ from services.feedback_api.deps import (
     Cursor,
     Limit,
     ReaderDep,
-    RuntimeDep,
     SessionDep,
     SourceDep,
     parse,
+    runtime,
 )
 from services.feedback_api.intake import Source, feedback_post
 from services.feedback_api.routes.posting import (
@@ -55,13 +55,15 @@ class FeedbackFilters(BaseModel):
     openapi_extra=body_description("FeedbackIn", examples.FEEDBACK, required=False),
     summary="Store one post of feedback",
 )
-async def post_feedback(request: Request, source: SourceDep, runtime: RuntimeDep) -> Response:
+async def post_feedback(request: Request, source: SourceDep) -> Response:
     """Store what a person thinks of a response. The reply leaves after the commit.
 
     Without a body, the query string carries session_id, agent_name, rating and comments.
     """
     source = _query_as_body(request, source)
-    accepted = await runtime.feedback.submit(feedback_post(parse(BODY, source.raw_body), source))
+    accepted = await runtime(request).feedback.submit(
+        feedback_post(parse(BODY, source.raw_body), source)
+    )
     return stored_reply(accepted, location="/feedback")
 
 
@@ -88,10 +90,10 @@ def _query_as_body(request: Request, source: Source) -> Source:
     openapi_extra=batch_description("FeedbackIn"),
     summary="Store many posts, each on its own",
 )
-async def post_feedback_batch(request: Request, source: SourceDep, runtime: RuntimeDep) -> Response:
+async def post_feedback_batch(request: Request, source: SourceDep) -> Response:
     """207 with one status per item; an item that is refused takes no other with it."""
     return await store_batch(
-        request, source, shape=BODY, to_post=feedback_post, writer=runtime.feedback
+        request, source, shape=BODY, to_post=feedback_post, writer=runtime(request).feedback
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, TypeAdapter
 
 from services.feedback_api import examples, queries
@@ -10,10 +10,10 @@ from services.feedback_api.deps import (
     Cursor,
     Limit,
     ReaderDep,
-    RuntimeDep,
     SessionDep,
     SourceDep,
     parse,
+    runtime,
 )
 from services.feedback_api.intake import interaction_post
 from services.feedback_api.routes.posting import (
@@ -48,12 +48,12 @@ class InteractionFilters(BaseModel):
     openapi_extra=body_description("InteractionIn", examples.INTERACTION),
     summary="Record a prompt and its response",
 )
-async def post_interaction(source: SourceDep, runtime: RuntimeDep) -> Response:
+async def post_interaction(request: Request, source: SourceDep) -> Response:
     """Record an exchange. Feedback may point at it before or after; it never changes."""
     post = interaction_post(parse(BODY, source.raw_body), source)
-    accepted = await record_interaction(
-        runtime.pool, post, retry_s=runtime.settings.feedback_retry_s
-    )
+    running = runtime(request)
+    retry_s = running.settings.feedback_retry_s
+    accepted = await record_interaction(running.pool, post, retry_s=retry_s)
     return stored_reply(accepted, location="/interactions")
 
 

@@ -1,8 +1,8 @@
 """API keys of the caller's project."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-from services.feedback_api.deps import AdminDep, RuntimeDep, SessionDep
+from services.feedback_api.deps import AdminDep, SessionDep, runtime
 from services.feedback_api.routes.posting import FIND_ERRORS, READ_ERRORS
 from services.feedback_api.schemas import KeyIn, KeyOut, NewKey
 from shared.errors import Conflict
@@ -34,11 +34,11 @@ async def get_keys(principal: AdminDep, session: SessionDep) -> list[KeyOut]:
 
 @router.delete("/keys/{public_id}", responses=FIND_ERRORS, summary="Revoke a key")
 async def delete_key(
-    public_id: str, principal: AdminDep, session: SessionDep, runtime: RuntimeDep
+    public_id: str, principal: AdminDep, session: SessionDep, request: Request
 ) -> KeyOut:
     """The key is invalid at once, in every process."""
     key = await revoke_key(session, public_id, project_id=principal.project_id)
-    runtime.keys.forget(public_id)
+    runtime(request).keys.forget(public_id)
     return KeyOut.model_validate(key, from_attributes=True)
 
 
@@ -49,11 +49,11 @@ async def delete_key(
     summary="Replace a key",
 )
 async def post_rotation(
-    public_id: str, principal: AdminDep, session: SessionDep, runtime: RuntimeDep
+    public_id: str, principal: AdminDep, session: SessionDep, request: Request
 ) -> NewKey:
     """A new key with the same name, scopes and expiry; the old one is invalid at once."""
     token = await rotate_key(session, public_id, project_id=principal.project_id)
-    runtime.keys.forget(public_id)
+    runtime(request).keys.forget(public_id)
     return _new_key(token)
 
 

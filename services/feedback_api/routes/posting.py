@@ -68,11 +68,20 @@ def repeated(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {200: {"model": model, "description": "A repetition, or a change of a live row"}}
 
 
+KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "A repetition with the same key and body gets the first reply again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+
+
 def body_description(model: str, examples: dict[str, Any], *, required: bool = True) -> Any:
     """The OpenAPI entry of a body that is validated in its raw bytes."""
     schema = {"$ref": f"#/components/schemas/{model}"}
     content = {"application/json": {"schema": schema, "examples": examples}}
-    return {"requestBody": {"required": required, "content": content}}
+    body = {"required": required, "content": content}
+    return {"requestBody": body, "parameters": [KEY_PARAMETER]}
 
 
 def batch_description(model: str) -> Any:
@@ -80,7 +89,8 @@ def batch_description(model: str) -> Any:
     item = {"$ref": f"#/components/schemas/{model}"}
     array = {"type": "array", "items": item, "maxItems": MAX_BATCH}
     content = {"application/json": {"schema": array}, "application/x-ndjson": {"schema": item}}
-    return {"requestBody": {"required": True, "content": content}}
+    body = {"required": True, "content": content}
+    return {"requestBody": body, "parameters": [KEY_PARAMETER]}
 
 
 async def store_batch(

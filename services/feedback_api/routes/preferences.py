@@ -10,10 +10,10 @@ from services.feedback_api.deps import (
     Cursor,
     Limit,
     ReaderDep,
-    RuntimeDep,
     SessionDep,
     SourceDep,
     parse,
+    runtime,
 )
 from services.feedback_api.intake import preference_post
 from services.feedback_api.routes.posting import (
@@ -50,10 +50,10 @@ class PreferenceFilters(BaseModel):
     openapi_extra=body_description("PreferenceIn", examples.PREFERENCE),
     summary="Store one comparison",
 )
-async def post_preference(source: SourceDep, runtime: RuntimeDep) -> Response:
+async def post_preference(request: Request, source: SourceDep) -> Response:
     """Store which of several responses a person prefers, a tie, or that all are bad."""
     body = parse(BODY, source.raw_body)
-    accepted = await runtime.preferences.submit(preference_post(body, source))
+    accepted = await runtime(request).preferences.submit(preference_post(body, source))
     return stored_reply(accepted, location="/preference")
 
 
@@ -65,12 +65,10 @@ async def post_preference(source: SourceDep, runtime: RuntimeDep) -> Response:
     openapi_extra=batch_description("PreferenceIn"),
     summary="Store many comparisons, each on its own",
 )
-async def post_preference_batch(
-    request: Request, source: SourceDep, runtime: RuntimeDep
-) -> Response:
+async def post_preference_batch(request: Request, source: SourceDep) -> Response:
     """207 with one status per item; an item that is refused takes no other with it."""
     return await store_batch(
-        request, source, shape=BODY, to_post=preference_post, writer=runtime.preferences
+        request, source, shape=BODY, to_post=preference_post, writer=runtime(request).preferences
     )
 
 

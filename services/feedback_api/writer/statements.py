@@ -4,17 +4,19 @@ Rows travel as one JSON parameter: `json_populate_recordset` turns them into the
 type, whatever its columns are.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from pydantic_core import to_json
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     FromClause,
     Table,
     TableValuedAlias,
+    Text,
     and_,
     case,
     func,
@@ -152,7 +154,7 @@ def _insert_history(kind: Kind) -> CompilerElement:
 
 def _pairs(*types: str, names: tuple[str, str]) -> TableValuedAlias:
     """Two array parameters as a table with these columns."""
-    arrays: Iterator[ColumnElement[Any]] = (literal_column(f"${place}::{kind}[]") for place, kind in enumerate(types, start=1))
+    arrays = [literal_column(f"${at}::{kind}[]", ARRAY(Text)) for at, kind in enumerate(types, 1)]
     return func.unnest(*arrays).table_valued(*names, name="given").render_derived()
 
 

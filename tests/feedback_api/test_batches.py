@@ -1,0 +1,67 @@
+"""POST /feedback/batch and /preference/batch: each item on its own."""
+
+import json
+
+import pytest
+
+from shared.db.tables import Feedback, Preference
+
+GOOD = [{"prompt": "p", "response": "r", "rating": 4, "feedback_id": f"f{n}"} for n in range(3)]
+BAD = {"prompt": "p", "response": "r", "rating": 9}
+POISON = {"prompt": "p\0", "response": "r", "rating": 3}
+
+
+@pytest.mark.parametrize("form", ["array", "ndjson"])
+async def test_each_item_of_a_batch_gets_its_own_status(client, rows, form):
+    items = [GOOD[0], BAD, GOOD[1], POISON, GOOD[2]]
+    lines = [json.dumps(item) for item in items]
+    content = f"[{','.join(lines)}]" if form == "array" else "\n".join(lines) + "\n"
+    media_type = {"Content-Type": "application/x-ndjson"} if form == "ndjson" else {}
+
+    reply = await client.post("/feedback/batch", content=content, headers=media_type)
+
+    results = reply.json()["items"]
+    assert reply.status_code == 207
+    assert [result["status"] for result in results] == [201, 422, 201, 422, 201]
+    assert results[1]["problem"]["errors"][0]["pointer"] == "/rating"
+    assert sorted(row.feedback_id for row in await rows(Feedback)) == ["f0", "f1", "f2"]
+
+
+async def test_a_repeated_batch_stores_nothing_twice(client, rows):
+    headers = {"Idempotency-Key": "batch-1"}
+    anonymous = [{"prompt": "p", "response": "r", "rating": n} for n in (1, 2)]
+
+    replies = [
+        await client.post("/feedback/batch", json=anonymous, headers=headers) for _ in range(2)
+    ]
+
+    statuses = [[item["status"] for item in reply.json()["items"]] for reply in replies]
+    assert statuses == [[201, 201], [200, 200]]
+    assert len(await rows(Feedback)) == 2
+
+
+async def test_one_row_changed_twice_in_a_batch_ends_with_the_later_item(client, rows):
+    posts = [{"prompt": "p", "response": "r", "rater_id": 7, "rating": n} for n in (1, 5)]
+
+    reply = await client.post("/feedback/batch", json=posts)
+
+    assert [item["status"] for item in reply.json()["items"]] == [201, 200]
+    assert [row.rating for row in await rows(Feedback)] == [5]
+
+
+@pytest.mark.parametrize(
+    ("content", "status"), [(b"{}", 400), (b"[", 400), (b"[" + b"1," * 1000 + b"1]", 413)]
+)
+async def test_a_batch_that_is_none_is_refused_as_a_whole(client, content, status):
+    reply = await client.post("/feedback/batch", content=content)
+
+    assert reply.status_code == status
+
+
+async def test_preferences_come_in_batches_too(client, rows):
+    pair = {"prompt": "p", "response_a": "x", "response_b": "y", "preferred": "a"}
+
+    reply = await client.post("/preference/batch", json=[pair, pair | {"preferred": "q"}])
+
+    assert [item["status"] for item in reply.json()["items"]] == [201, 422]
+    assert len(await rows(Preference)) == 1
