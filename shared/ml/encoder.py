@@ -1,5 +1,6 @@
 """The engine border: everything above it is text and heads, everything below it matrix products."""
 
+import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,12 +113,13 @@ def read_pooling(folder: Path) -> Pooling:
 
 
 def _modules(path: Path) -> list[tuple[str, str]]:
-    import json
-
-    modules = [
-        (str(module["type"]).rsplit(".", 1)[-1], str(module["path"]))
-        for module in json.loads(path.read_text(encoding="utf-8"))
-    ]
+    try:
+        modules = [
+            (str(module["type"]).rsplit(".", 1)[-1], str(module["path"]))
+            for module in json.loads(path.read_text(encoding="utf-8"))
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} is no list of modules ({type(error).__name__}).") from None
     unknown = {kind for kind, _ in modules} - _MODULES
     if unknown:
         raise ArtifactError(

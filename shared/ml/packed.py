@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
@@ -135,7 +136,12 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         raise ArtifactError(
             f"{folder} holds no safetensors weights; save the model as safetensors."
         )
-    loaded = {name: tensor for path in paths for name, tensor in load_file(path).items()}
+    try:
+        loaded = {name: tensor for path in paths for name, tensor in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(
+            f"{folder} holds weights that cannot be read ({type(error).__name__}); copy them again."
+        ) from None
     return {name.removeprefix("bert."): tensor.float() for name, tensor in loaded.items()}
 
 

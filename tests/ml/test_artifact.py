@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from services.trainer.trained import TrainedReward
 from shared.errors import ArtifactError
 from shared.ml.artifact import load_scorer, write_artifact
+from shared.ml.backbones import default_encoder_folder
 from shared.ml.golden import golden_pairs
 from shared.ml.scorer import Pair
 from shared.ml.staging import remove_stale_stages, staged_folder
@@ -150,3 +152,22 @@ def test_the_card_and_the_golden_rows_hold_no_text_that_people_wrote(
 ) -> None:
     for name in ("card.md", "golden.jsonl", "reward_model.json"):
         assert "Gladly" not in (trained.folder / name).read_text()
+
+
+def test_an_encoder_whose_tokenizer_changed_is_refused(
+    trained: TrainedReward, tmp_path: Path, secret: bytes
+) -> None:
+    def fill(stage: Path) -> None:
+        head = (trained.folder / "head.safetensors").read_bytes()
+        (stage / "head.safetensors").write_bytes(head)
+        shutil.copytree(default_encoder_folder(), stage / "encoder")
+        tokenizer = stage / "encoder" / "tokenizer.json"
+        tokenizer.write_text(
+            tokenizer.read_text().replace('"lowercase": true', '"lowercase": false')
+        )
+
+    moved = trained.manifest.backbone.model_copy(update={"path": "encoder"})
+    draft = trained.manifest.model_copy(update={"backbone": moved})
+
+    with pytest.raises(ArtifactError, match="is not the one this model was trained on"):
+        write_artifact(tmp_path / "model", draft, fill=fill, secret=secret)

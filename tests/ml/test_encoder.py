@@ -106,3 +106,12 @@ def test_an_unknown_sentence_transformers_module_is_refused(tmp_path: Path) -> N
 
     with pytest.raises(ArtifactError, match="Evil"):
         open_encoder(tmp_path)
+
+
+def test_weights_that_were_cut_short_are_refused(tmp_path: Path) -> None:
+    shutil.copytree(default_encoder_folder(), tmp_path / "encoder")
+    weights = tmp_path / "encoder" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        open_encoder(tmp_path / "encoder")
