@@ -11,6 +11,7 @@ import struct
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from shared.errors import ConfigError
 
@@ -46,7 +47,7 @@ class ServerUser:
         )
         return done.returncode == 0
 
-    def identity(self) -> dict[str, int | list[int]]:
+    def identity(self) -> dict[str, Any]:
         """Keyword arguments that make `subprocess` run a program as this account."""
         if self.is_current:
             return {}
