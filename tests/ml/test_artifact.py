@@ -162,9 +162,7 @@ def test_an_encoder_whose_tokenizer_changed_is_refused(
         (stage / "head.safetensors").write_bytes(head)
         shutil.copytree(default_encoder_folder(), stage / "encoder")
         tokenizer = stage / "encoder" / "tokenizer.json"
-        tokenizer.write_text(
-            tokenizer.read_text().replace('"lowercase": true', '"lowercase": false')
-        )
+        tokenizer.write_text(tokenizer.read_text().replace('"lowercase":true', '"lowercase":false'))
 
     moved = trained.manifest.backbone.model_copy(update={"path": "encoder"})
     draft = trained.manifest.model_copy(update={"backbone": moved})
