@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from services.reward_service.metrics import ServingMetrics
 from services.reward_service.references import Reference
@@ -143,8 +144,10 @@ class LiveModels:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), self._poll_s)
         finally:
-            for task in list(self._opening.values()):
+            opening = list(self._opening.values())
+            for task in opening:
                 task.cancel()
+            await asyncio.gather(*opening, return_exceptions=True)
 
     async def _look(self) -> None:
         try:
@@ -218,8 +221,14 @@ class LiveModels:
         if task is None:
             task = asyncio.create_task(self._open(reference))
             self._opening[reference] = task
-            task.add_done_callback(lambda _: self._opening.pop(reference, None))
+            task.add_done_callback(partial(self._opened, reference))
         return await asyncio.shield(task)
+
+    def _opened(self, reference: Reference, task: asyncio.Task[Slot]) -> None:
+        """Forget the task; its error counts as seen even if everybody who waited has left."""
+        del self._opening[reference]
+        if not task.cancelled():
+            task.exception()
 
     async def _open(self, reference: Reference) -> Slot:
         slot = Slot(reference)
