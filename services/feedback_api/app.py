@@ -1,9 +1,10 @@
 """The feedback API as an ASGI app: `uvicorn services.feedback_api.app:create_app --factory`."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -19,6 +20,7 @@ from services.feedback_api.routes import (
     stats,
 )
 from services.feedback_api.schemas import FeedbackIn, InteractionIn, PreferenceIn, ReasoningStepIn
+from services.feedback_api.upkeep import keep_up
 from services.feedback_api.writer import FEEDBACK, PREFERENCE, Kind, Writer, create_pool
 from shared.config import load_settings
 from shared.db.connect import resolve_database_url
@@ -68,9 +70,12 @@ async def _lifespan(app: FastAPI, settings: FeedbackSettings) -> AsyncIterator[d
             await require_current(engine)
         sessions = create_sessions(engine)
         key_cache = KeyCache(sessions)
-        await stack.enter_async_context(_listening(url, key_cache))
+        forget = key_cache.forget
+        listening = listen(url, {CHANNEL: forget}, on_connect=forget)
+        await stack.enter_async_context(_in_background(listening))
         pool = await create_pool(url, size=POOL_SIZE)
         stack.push_async_callback(pool.close)
+        await stack.enter_async_context(_in_background(keep_up(pool)))
 
         async def start(kind: Kind) -> Writer:
             writer = Writer(
@@ -98,9 +103,9 @@ async def _lifespan(app: FastAPI, settings: FeedbackSettings) -> AsyncIterator[d
 
 
 @asynccontextmanager
-async def _listening(url: str, keys: KeyCache) -> AsyncIterator[None]:
-    """Inside, a key revoked by another process is forgotten at once."""
-    task = asyncio.create_task(listen(url, {CHANNEL: keys.forget}, on_connect=keys.forget))
+async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Inside, the work goes on; leaving cancels it and waits until it has ended."""
+    task = asyncio.create_task(work)
     try:
         yield
     finally:

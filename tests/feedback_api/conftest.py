@@ -44,6 +44,7 @@ def with_state(app: Any, state: Any) -> Any:
         scope["state"] = dict(state)
         await app(scope, receive, send)
 
+    call.writer = state["runtime"].feedback  # type: ignore[attr-defined]
     return call
 
 

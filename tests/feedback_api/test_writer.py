@@ -203,3 +203,59 @@ async def test_consent_holds_until_a_later_post_says_otherwise(client, rows):
         seen += [row.consent_training for row in await rows(Feedback)]
 
     assert seen == [False, False, True]
+
+
+FIRST = BODY | {
+    "rating": 2,
+    "comment": "Hm",
+    "context": {"a": 1, "b": 1},
+    "aspects": {"clarity": 2},
+    "consent": {"training": False, "research": True},
+    "subject_ids": ["x", "y"],
+    "correction": "An element with six protons.",
+    "session_id": None,
+    "feedback_id": "one",
+    "timestamp": "2026-01-01T00:00:00Z",
+}
+SECOND = BODY | {
+    "thumbs": "up",
+    "context": {"b": 2},
+    "aspects": {"depth": 3},
+    "consent": {"research": False},
+    "subject_ids": ["z"],
+    "implicit": {"event": "copied"},
+    "feedback_id": "two",
+    "timestamp": "2026-01-02T00:00:00Z",
+}
+
+
+async def test_posts_merged_in_one_batch_leave_what_posts_merged_in_the_table_leave(client, rows):
+    for post in (FIRST, SECOND):
+        await client.post("/feedback", json=post)
+    other = {"response": "Coal."}
+    await client.post("/feedback/batch", json=[FIRST | other | {"feedback_id": "three"}])
+    batch = [FIRST | other | {"feedback_id": f"{n}"} for n in range(3)]
+
+    await client.post("/feedback/batch", json=[*batch, SECOND | other | {"feedback_id": "four"}])
+
+    apart = {"id", "feedback_id", "target", "agent_response", "seq", "xid", "created_at"}
+    left = [row.model_dump(exclude=apart) for row in await rows(Feedback)]
+    assert len(left) == 2
+    assert left[0] == left[1]
+    assert left[0]["context"] == {"a": 1, "b": 2}
+    assert left[0]["aspects"] == {"clarity": 2, "depth": 3}
+    assert (left[0]["consent_training"], len(left[0]["subjects"])) == (False, 3)
+
+
+async def test_posts_that_wait_for_too_many_others_are_refused(client, rows, monkeypatch):
+    posts = [BODY | {"rating": 3, "rater_id": n} for n in range(30)]
+    writer = client._transport.app.writer
+    monkeypatch.setattr(writer, "_max_pending", 5)
+
+    replies = await asyncio.gather(*(client.post("/feedback", json=post) for post in posts))
+
+    refused = [reply for reply in replies if reply.status_code == 503]
+    assert refused
+    assert {reply.json()["code"] for reply in refused} == {"overloaded"}
+    assert {reply.headers["retry-after"] for reply in refused} == {"1"}
+    assert len(await rows(Feedback)) == len(replies) - len(refused)

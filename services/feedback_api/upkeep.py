@@ -1,0 +1,45 @@
+"""What the database needs from time to time: old receipts go, next months' partitions come."""
+
+import asyncio
+
+import asyncpg
+
+from shared.db.faults import reaching_database
+from shared.errors import DatabaseUnavailable
+from shared.logs import get_logger
+
+INTERVAL_S = 3600.0
+RECEIPTS_PER_STATEMENT = 5000
+MONTHS_AHEAD = 3
+
+# In portions, so that no statement holds locks for long; posts insert receipts all the time.
+EXPIRE_RECEIPTS = """
+DELETE FROM rlhf_receipts WHERE (project_id, key) IN (
+    SELECT project_id, key FROM rlhf_receipts WHERE created_at < now() - interval '30 days'
+    LIMIT $1 FOR UPDATE SKIP LOCKED
+) RETURNING 1
+"""
+ENSURE_PARTITIONS = "SELECT heed_ensure_partitions($1)"
+
+log = get_logger("feedback_api")
+
+
+async def keep_up(pool: asyncpg.Pool) -> None:
+    """Do the work of `expire_receipts` and make partitions, every hour for ever; cancel to stop."""
+    while True:
+        try:
+            with reaching_database():
+                expired = await expire_receipts(pool)
+                partitions = await pool.fetchval(ENSURE_PARTITIONS, MONTHS_AHEAD)
+            log.info("upkeep is done", expired_receipts=expired, new_partitions=partitions)
+        except (DatabaseUnavailable, asyncpg.PostgresError) as error:
+            log.warning("upkeep waits for the next hour", type=type(error).__name__)
+        await asyncio.sleep(INTERVAL_S)
+
+
+async def expire_receipts(pool: asyncpg.Pool) -> int:
+    """How many receipts older than 30 days were deleted."""
+    expired = 0
+    while deleted := len(await pool.fetch(EXPIRE_RECEIPTS, RECEIPTS_PER_STATEMENT)):
+        expired += deleted
+    return expired
