@@ -1,12 +1,10 @@
 """Who executes a run: a person's own terminal, or a child process of the worker."""
 
-import ctypes
 import getpass
 import os
 import shutil
 import signal
 import socket
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -29,7 +27,6 @@ from shared.errors import ConfigError, HeedError, RunInterrupted, Unavailable
 from shared.jobs import FOREGROUND, finish, start_foreground
 
 EXIT_REFUSED, EXIT_LOST = 2, 3
-_PR_SET_PDEATHSIG = 1
 
 Notice = Callable[[str], None]
 
@@ -76,7 +73,6 @@ def train_here(
 
 def work_on(settings: TrainerSettings, url: str, run_id: uuid.UUID, attempt: int) -> int:
     """Execute a run that the worker claimed, as its child process; the exit status."""
-    die_with_parent()
     with _workplace(settings, url) as (portal, workplace):
         run = portal.call(_claimed, workplace, run_id, attempt)
         if run is None:
@@ -127,15 +123,6 @@ def export_folder(finished: Finished, output: Path) -> None:
             f"The model is registered, but {output} cannot be written ({error.strerror}); "
             "give another --output."
         ) from None
-
-
-def die_with_parent() -> None:
-    """Let the kernel kill this process when its parent dies, where the kernel can (Linux)."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)  # it died before we asked
 
 
 @contextmanager

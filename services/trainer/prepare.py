@@ -1,6 +1,6 @@
 """Preferences files: JSON Lines of prompt / chosen / rejected, written by Heed or by anybody."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,8 +114,8 @@ def prepare_preference_dataset(path: str | Path) -> "DatasetDict":
     is_ours = all(line.metadata.keys() <= _METADATA for line in lines)
     return DatasetDict(
         {
-            side.value: Dataset.from_list(
-                [_row(line, is_ours) for line in lines if line.split == side],
+            side.value: Dataset.from_dict(
+                _columns([line for line in lines if line.split == side], is_ours),
                 features=_features(is_ours),
             )
             for side in Side
@@ -145,9 +145,12 @@ def _with_sides(lines: list[PreferenceLine]) -> list[PreferenceLine]:
     return [line.model_copy(update={"split": sides[group_of(line.prompt)]}) for line in lines]
 
 
-def _row(line: PreferenceLine, is_ours: bool) -> dict[str, Any]:
-    row = line.model_dump(include={"prompt", "chosen", "rejected", "metadata"})
-    return row if is_ours else row | {"metadata": canonical(line.metadata)}
+def _columns(lines: Sequence[PreferenceLine], is_ours: bool) -> dict[str, list[Any]]:
+    metadata = [line.metadata if is_ours else canonical(line.metadata) for line in lines]
+    texts = ("prompt", "chosen", "rejected")
+    return {name: [getattr(line, name) for line in lines] for name in texts} | {
+        "metadata": metadata
+    }
 
 
 def _features(is_ours: bool) -> Any:

@@ -158,10 +158,10 @@ class Worker:
 async def _child(run: TrainingRun, log_path: Path) -> AsyncIterator[Process]:
     """A child process executing the run; it and all its children are gone afterwards."""
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    asked = ("--run", str(run.id), "--attempt", str(run.attempt))
+    asked = ("--run", run.id, "--attempt", run.attempt, "--parent", os.getpid())
     with log_path.open("wb") as sink:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "services.trainer", *asked),
+            *(sys.executable, "-m", "services.trainer", *map(str, asked)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,

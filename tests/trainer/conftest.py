@@ -98,14 +98,15 @@ TOPICS = ["tea", "fever", "neurons", "rain", "trains", "poems", "salt", "bridges
 
 @pytest.fixture
 def polite() -> Callable[..., list[Preference]]:
-    """Comparisons in which polite responses beat rude ones, each on a prompt of its own."""
+    """Comparisons in which polite responses beat rude ones, whichever is the longer one."""
 
     def rows(count: int = 120, *, outcome: str = "a") -> list[Preference]:
         return [
             _preference(
                 prompt=f"What about {TOPICS[at % len(TOPICS)]}, case {at}?",
-                response_a=f"Gladly: this is what matters about {TOPICS[at % len(TOPICS)]}.",
-                response_b=f"Nobody cares for {TOPICS[at % len(TOPICS)]}, so please go away.",
+                response_a=f"Gladly: here is {TOPICS[at % len(TOPICS)]}."
+                + " And so on." * (at % 3),
+                response_b="Nobody cares, go away." + " And so on." * (at // 3 % 3),
                 outcome=outcome,
             )
             for at in range(count)

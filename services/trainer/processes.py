@@ -1,0 +1,51 @@
+"""What `python -m services.trainer` does in each of its roles, and how it ends."""
+
+import asyncio
+import sys
+import time
+import uuid
+from collections.abc import Callable
+
+from services.trainer.config import TrainerSettings
+from services.trainer.execution import where, work_on
+from services.trainer.worker import LIFE_S, life_file, run_worker
+from shared.config import load_settings
+from shared.db.connect import resolve_database_url
+from shared.errors import HeedError
+from shared.logs import configure_logs, get_logger
+
+
+def be_worker() -> int:
+    """Work through the queues until told to stop; the exit status."""
+    settings = _settings()
+    asyncio.run(run_worker(settings, resolve_database_url(settings)))
+    return 0
+
+
+def be_child(run_id: uuid.UUID, attempt: int) -> int:
+    """Execute one claimed run; the exit status."""
+    settings = _settings()
+    return work_on(settings, resolve_database_url(settings), run_id, attempt)
+
+
+def is_worker_alive() -> int:
+    """0 when a worker of this data dir gave a sign of life lately, else 1."""
+    path = life_file(_settings())
+    return 0 if path.exists() and time.time() - path.stat().st_mtime < LIFE_S else 1
+
+
+def ending_in_one_line(role: Callable[[], int]) -> int:
+    """The role's exit status; 1 and one line on standard error when it failed."""
+    try:
+        return role()
+    except HeedError as error:
+        sys.stderr.write(f"heed trainer: {error.detail}\n")
+    except Exception as error:  # noqa: BLE001 - the message could repeat what people wrote
+        get_logger("trainer").error("stopped", where=where(error))
+    return 1
+
+
+def _settings() -> TrainerSettings:
+    settings = load_settings(TrainerSettings)
+    configure_logs(settings.log_level)
+    return settings

@@ -1,0 +1,175 @@
+"""The terminal commands around training, as people type them."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from sqlalchemy import select
+
+from shared import registry
+from shared.db.tables import AliasChange, Feedback, TrainingRun
+from shared.jobs import start_foreground
+from shared.privacy import pseudonym
+
+Run = Callable[..., CompletedProcess[str]]
+SCRIPTS = Path(sys.executable).parent
+
+
+@pytest.fixture
+def run(settings, monkeypatch) -> Run:
+    """Runs a command in a process of its own on the test's database."""
+    monkeypatch.setenv("HEED_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("HEED_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("HEED_SECRET_KEY", settings.secret_key.get_secret_value())
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def command(*words: object) -> CompletedProcess[str]:
+        program, *rest = map(str, words)
+        return subprocess.run(
+            [SCRIPTS / program, *rest], capture_output=True, text=True, check=False
+        )
+
+    return command
+
+
+async def registered(sessions, count: int) -> None:
+    async with sessions.begin() as session:
+        for _ in range(count):
+            await registry.register_version(
+                session,
+                registry.NewVersion(
+                    kind="embedding", sha256="0", uri="artifact://1/models/0", metrics={}
+                ),
+            )
+
+
+async def test_prepare_dataset_writes_the_file_the_clients_expect(
+    run, settings, insert, polite, tmp_path: Path
+):
+    await insert(*polite(12))
+    url = settings.database_url.get_secret_value()
+
+    ended = run("prepare_dataset", "--feedback-db", url, "--output", tmp_path / "p.jsonl")
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert len(lines) == 12
+    assert set(lines[0]) == {"prompt", "chosen", "rejected", "split", "metadata"}
+    assert "12 rows" in run("heed", "dataset", "show", 1).stdout
+
+
+async def test_training_below_the_minimum_is_one_clear_line(run, insert, polite):
+    await insert(*polite(12))
+
+    ended = run("heed", "train", "embedding")
+
+    assert ended.returncode == 1
+    assert re.search(r"heed: Training needs at least 50 .* there are 12;.*\n\Z", ended.stderr)
+    assert "Traceback" not in ended.stderr
+
+
+async def test_a_model_is_trained_listed_and_copied(run, insert, polite, tmp_path: Path):
+    await insert(*polite())
+
+    trained = run("heed", "train", "embedding", "--output", tmp_path / "model")
+    listed = run("heed", "models", "list")
+
+    assert trained.returncode == 0, trained.stderr
+    assert "length alone" in trained.stdout
+    assert (tmp_path / "model" / "reward_model.json").exists()
+    assert re.search(r"reward +1 +champion +embedding", listed.stdout)
+    assert "better" in run("heed", "models", "show", "champion").stdout
+
+
+async def test_train_reward_sbert_takes_its_settings_from_the_environment(
+    run, sessions, insert, feedback, monkeypatch
+):
+    await insert(
+        *(feedback(rating=1 + 4 * (at % 2), agent_response=f"{at % 2} {at}") for at in range(60))
+    )
+    monkeypatch.setenv("HEED_SBERT_GOOD_RATING", "5")
+
+    ended = run("train_reward_sbert")
+
+    assert ended.returncode == 0, ended.stderr
+    async with sessions() as session:
+        trained = (await session.scalars(select(TrainingRun))).one()
+    assert trained.params["recipe"]["mode"] == "original"
+    assert trained.params["recipe"]["good_rating"] == 5.0
+
+
+async def test_a_model_that_is_not_there_is_one_line_naming_the_flag(
+    run, insert, polite, monkeypatch, tmp_path: Path
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    lines = [
+        {"prompt": row.prompt, "chosen": row.response_a, "rejected": row.response_b}
+        for row in polite(60)
+    ]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    ended = run("train_reward_model", "--dataset", tmp_path / "p.jsonl", "--epochs", 1)
+
+    assert ended.returncode == 1
+    assert "--base-model bert-base-uncased" in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr
+
+
+async def test_overriding_the_gate_needs_a_reason_and_rolling_back_undoes_it(
+    run, sessions, settings
+):
+    (settings.artifacts / "1" / "models" / "0").mkdir(parents=True)
+    await registered(sessions, 2)
+
+    refused = run("heed", "models", "promote", 1)
+    first = run("heed", "models", "promote", 1, "--reason", "the first")
+    run("heed", "models", "promote", 2, "--reason", "try it")
+    back = run("heed", "models", "rollback", "--reason", "worse")
+
+    assert (refused.returncode, first.returncode, back.returncode) == (1, 0, 0)
+    assert "--reason" in refused.stderr
+    assert "reward version 1" in back.stdout
+    async with sessions() as session:
+        changes = (await session.scalars(select(AliasChange).order_by(AliasChange.id))).all()
+    assert [change.reason for change in changes] == ["the first", "try it", "worse"]
+
+
+async def test_the_next_command_names_a_run_that_went_silent(run, sessions):
+    async with sessions.begin() as session:
+        silent = await start_foreground(
+            session, TrainingRun, kind="reward_embedding", owner="gone:1", created_by="me",
+            params={"command": "heed train embedding --mode original"},
+        )  # fmt: skip
+        silent.heartbeat_at = silent.heartbeat_at.replace(year=2020)
+
+    ended = run("heed", "train", "runs")
+
+    assert "heed train embedding --mode original" in ended.stdout
+    assert re.search(rf"{silent.id} +reward_embedding +interrupted", ended.stdout)
+
+
+async def test_a_queued_run_can_be_cancelled(run, sessions):
+    queued = run("heed", "train", "embedding", "--queue")
+    run_id = re.search(r"[0-9a-f-]{36}", queued.stdout)[0]
+
+    assert "cancelled" in run("heed", "train", "cancel", run_id).stdout
+    async with sessions() as session:
+        assert (await session.scalars(select(TrainingRun.status))).all() == ["cancelled"]
+
+
+async def test_a_rater_is_found_by_the_id_the_application_sent(
+    run, sessions, settings, insert, feedback
+):
+    rater = pseudonym(settings.secret_key.get_secret_value().encode(), 1, "rater", 123)
+    await insert(feedback(rating=3, clinician_id=rater))
+
+    ended = run("heed", "raters", "lookup", "123")
+
+    assert ended.stdout.split() == [rater, "1", "live", "posts"]
+    async with sessions() as session:
+        assert (await session.scalars(select(Feedback.clinician_id))).all() == [rater]

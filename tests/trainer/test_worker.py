@@ -1,0 +1,192 @@
+"""The worker as a real process: it survives its children, and they do not survive it."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, update
+
+from shared import jobs
+from shared.contracts.training import RunKind
+from shared.db.tables import TrainingRun
+
+WITHIN_S = 120
+
+
+@pytest.fixture
+async def start_worker(settings, monkeypatch) -> AsyncIterator[Callable[[], Awaitable[Process]]]:
+    """Starts `python -m services.trainer` on the test's database."""
+    monkeypatch.setenv("HEED_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("HEED_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("HEED_SECRET_KEY", settings.secret_key.get_secret_value())
+    monkeypatch.setenv("HEED_MIN_RATED", str(settings.min_rated))
+    started: list[Process] = []
+
+    async def start() -> Process:
+        started.append(await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services.trainer",
+        ))  # fmt: skip
+        return started[-1]
+
+    yield start
+    for worker in started:
+        with suppress(ProcessLookupError):
+            worker.kill()
+        await worker.wait()
+
+
+@pytest.fixture
+def enqueue(sessions, insert, polite):
+    """Queues a run, after posting enough to train on unless told otherwise."""
+
+    async def enqueue_run(*, posts: int = 120, **placement: object):
+        await insert(*polite(posts))
+        async with sessions.begin() as session:
+            return await jobs.enqueue(
+                session, TrainingRun, kind=RunKind.REWARD_EMBEDDING, params={}, **placement
+            )
+
+    return enqueue_run
+
+
+@pytest.fixture
+def reached(sessions):
+    """Waits until a run satisfies a condition."""
+
+    async def wait(run_id, condition: Callable[[TrainingRun], bool]) -> TrainingRun:
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                async with sessions() as session:
+                    run = await session.get(TrainingRun, run_id)
+                if condition(run):
+                    return run
+                await asyncio.sleep(0.05)
+
+    return wait
+
+
+def _child_of(worker: Process) -> int:
+    children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children")
+    deadline = time.monotonic() + WITHIN_S
+    while not (found := children.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return int(found.split()[0])
+
+
+async def child_of(worker: Process) -> int:
+    """The process the worker has started for a run."""
+    return await asyncio.to_thread(_child_of, worker)
+
+
+def _is_gone(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    for _ in range(200):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if "State:\tZ" not in status.read_text():
+                time.sleep(0.05)
+                continue
+        return True
+    return False
+
+
+async def is_gone(pid: int) -> bool:
+    """Whether a process ends within ten seconds."""
+    return await asyncio.to_thread(_is_gone, pid)
+
+
+async def test_a_queued_run_is_trained_by_the_worker(enqueue, reached, start_worker):
+    run_id = await enqueue()
+    await start_worker()
+
+    run = await reached(run_id, lambda run: run.status not in ("queued", "running"))
+
+    assert (run.status, run.attempt, run.error) == ("succeeded", 1, None)
+    assert run.progress == {"fraction": 1.0, "stage": "done", "numbers": {}}
+
+
+async def test_a_refused_run_fails_at_once_with_its_reason(enqueue, reached, start_worker):
+    run_id = await enqueue(posts=9)
+    await start_worker()
+
+    run = await reached(run_id, lambda run: run.status not in ("queued", "running"))
+
+    assert (run.status, run.attempt) == ("failed", 1)
+    assert "at least 10" in run.error
+
+
+async def test_a_killed_child_costs_the_run_an_attempt_and_the_worker_nothing(
+    enqueue, reached, start_worker
+):
+    run_id = await enqueue(max_attempts=1)
+    worker = await start_worker()
+
+    os.kill(await child_of(worker), signal.SIGKILL)
+    run = await reached(run_id, lambda run: run.status != "running" and run.attempt == 1)
+
+    assert run.status == "failed"
+    assert "SIGKILL" in run.error
+    assert worker.returncode is None
+
+
+async def test_a_killed_child_with_attempts_left_is_tried_again(enqueue, reached, start_worker):
+    run_id = await enqueue()
+    worker = await start_worker()
+
+    os.kill(await child_of(worker), signal.SIGKILL)
+    run = await reached(run_id, lambda run: run.status not in ("queued", "running"))
+
+    assert (run.status, run.attempt) == ("succeeded", 2)
+
+
+async def test_a_killed_worker_takes_its_child_along_and_the_next_one_goes_on(
+    sessions, enqueue, reached, start_worker
+):
+    run_id = await enqueue()
+    first = await start_worker()
+    child = await child_of(first)
+    await reached(run_id, lambda run: run.status == "running")
+
+    first.kill()
+    assert await is_gone(child)
+    async with sessions.begin() as session:
+        long_ago = func.now() - timedelta(seconds=61)
+        await session.execute(update(TrainingRun).values(lease_until=long_ago))
+    await start_worker()
+    run = await reached(run_id, lambda run: run.status not in ("queued", "running"))
+
+    assert (run.status, run.attempt) == ("succeeded", 2)
+
+
+async def test_a_worker_that_is_told_to_stop_gives_its_run_back(enqueue, reached, start_worker):
+    run_id = await enqueue()
+    worker = await start_worker()
+    child = await child_of(worker)
+
+    worker.terminate()
+    await asyncio.wait_for(worker.wait(), WITHIN_S)
+
+    run = await reached(run_id, lambda run: run.status == "queued")
+    assert worker.returncode == 0
+    assert await is_gone(child)
+    assert run.attempt < run.max_attempts
+
+
+async def test_a_cancelled_run_stops(sessions, enqueue, reached, start_worker):
+    run_id = await enqueue()
+    worker = await start_worker()
+    child = await child_of(worker)
+    async with sessions.begin() as session:
+        await jobs.cancel(session, TrainingRun, run_id)
+
+    run = await reached(run_id, lambda run: run.status not in ("queued", "running"))
+
+    assert run.status == "cancelled"
+    assert await is_gone(child)
