@@ -151,6 +151,7 @@ def _post(kind: Any, row: dict[str, Any], source: Source, *, has_own_id: bool) -
         body_mac=source.body_mac(),
         request_key=source.request_key,
         has_own_id=has_own_id,
+        size=len(source.raw_body),
     )
 
 

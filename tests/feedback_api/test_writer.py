@@ -259,3 +259,13 @@ async def test_posts_that_wait_for_too_many_others_are_refused(client, rows, mon
     assert {reply.json()["code"] for reply in refused} == {"overloaded"}
     assert {reply.headers["retry-after"] for reply in refused} == {"1"}
     assert len(await rows(Feedback)) == len(replies) - len(refused)
+
+
+async def test_large_posts_are_committed_in_several_batches(client, rows):
+    big = "x" * 900_000
+    posts = [BODY | {"rating": 3, "rater_id": n, "comment": big} for n in range(24)]
+
+    replies = await asyncio.gather(*(client.post("/feedback", json=post) for post in posts))
+
+    assert {reply.status_code for reply in replies} == {201}
+    assert len({row.xid for row in await rows(Feedback)}) > 1

@@ -68,7 +68,7 @@ class Post:
     """One validated post on its way into the database.
 
     `receipt_keys` name what a repetition of the post repeats: first its `Idempotency-Key`, then
-    the id its client gave it.
+    the id its client gave it. `size` is about what it weighs in bytes.
     """
 
     kind: Noun
@@ -76,6 +76,7 @@ class Post:
     body_mac: bytes
     request_key: str | None = None
     has_own_id: bool = False
+    size: int = 0
 
     @property
     def id(self) -> uuid.UUID:

@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 TASKS = 2
 BATCH = 500
+BATCH_BYTES = 8 * 2**20
+MAX_PENDING_BYTES = 128 * 2**20
 STATEMENT_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 5.0
 FIRST_DELAY_S = 0.05
@@ -87,6 +89,7 @@ class Writer:
         self._max_pending = max_pending
         self._retry_s = retry_s
         self._pending: deque[Waiting] = deque()
+        self._pending_bytes = 0
         self._something_waits = asyncio.Event()
         self._is_closing = False
         self._batch_size = Histogram(
@@ -106,12 +109,16 @@ class Writer:
             DatabaseUnavailable: Postgres stayed away; the post is not acknowledged.
             InvalidInput: the post repeats an Idempotency-Key with another body.
         """
-        if self._is_closing or len(self._pending) >= self._max_pending:
+        if self._is_closing or self._is_full():
             raise Overloaded("Too many posts wait for a commit; retry.", retry_after_s=1)
         waiting = Waiting(post, asyncio.get_running_loop().create_future())
         self._pending.append(waiting)
+        self._pending_bytes += post.size
         self._something_waits.set()
         return await waiting.outcome
+
+    def _is_full(self) -> bool:
+        return len(self._pending) >= self._max_pending or self._pending_bytes >= MAX_PENDING_BYTES
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -144,15 +151,18 @@ class Writer:
         batch: list[Waiting] = []
         later: list[Waiting] = []
         keys: set[tuple[int, str]] = set()
-        while self._pending and len(batch) < BATCH:
+        size = 0
+        while self._pending and len(batch) < BATCH and size < BATCH_BYTES:
             waiting = self._pending.popleft()
             wanted = {(waiting.post.project_id, key) for key in waiting.post.receipt_keys}
             if wanted.isdisjoint(keys):
                 keys |= wanted
                 batch.append(waiting)
+                size += waiting.post.size
             else:
                 later.append(waiting)
         self._pending.extendleft(reversed(later))
+        self._pending_bytes -= size
         return batch
 
     async def _write(self, batch: list[Waiting]) -> None:
@@ -198,6 +208,7 @@ class Writer:
     def _fail_pending(self) -> None:
         while self._pending:
             self._pending.popleft().settle(database_unavailable())
+        self._pending_bytes = 0
 
 
 async def with_retries(
