@@ -74,11 +74,7 @@ class PairReader:
         """Embeddings of the windows of each pair; equal windows are encoded once."""
         if self.separator is not None:
             return self._read_joined(pairs, self.separator)
-        tokenizer = self.encoder.tokenizer
-        prompts = [
-            tokenizer.tail_window(ids, self.truncation.prompt_tokens)
-            for ids in tokenizer.ids([pair.prompt for pair in pairs])
-        ]
+        prompts = self._prompt_windows([pair.prompt for pair in pairs])
         responses = self._response_windows([pair.response for pair in pairs])
         vectors = self._embed([*prompts, *responses])
         return _read(pairs, vectors[: len(pairs)], vectors[len(pairs) :], (prompts, responses))
@@ -89,6 +85,14 @@ class PairReader:
         )
         vectors = self._embed(windows)
         return _read(pairs, vectors, vectors, ([], windows))
+
+    def _prompt_windows(self, texts: Sequence[str]) -> list[Window]:
+        """One window per text; a prompt that comes again, as in a re-ranking, is read once."""
+        tokenizer, limit = self.encoder.tokenizer, self.truncation.prompt_tokens
+        distinct = list(dict.fromkeys(texts))
+        windows = [tokenizer.tail_window(ids, limit) for ids in tokenizer.ids(distinct)]
+        by_text = dict(zip(distinct, windows, strict=True))
+        return [by_text[text] for text in texts]
 
     def _response_windows(self, texts: Sequence[str]) -> list[Window]:
         tokenizer, limit = self.encoder.tokenizer, self.truncation.response_tokens
