@@ -25,7 +25,7 @@ _STOP_ORDER = (FEEDBACK_API, TRAINER, REWARD_SERVICE)
 _GRACE_S = 30.0
 _READY_WITHIN_S = 120.0
 _LOCK_WITHIN_S = 240.0
-_WORKER_SETTLES_S = 1.0
+_LIFE_S = 30.0  # a worker whose sign of life is older does not work
 _POLL_S = 0.1
 # A module that only the extra of a service brings.
 _NEEDS = {REWARD_SERVICE: ("torch", "reward"), TRAINER: ("trl", "trainer")}
@@ -67,6 +67,11 @@ class Deployment:
     def key_file(self) -> Path:
         """Where the development key lies."""
         return self.settings.data_dir / "dev.key"
+
+    @property
+    def sign_of_life(self) -> Path:
+        """The file that a healthy worker touches all the time."""
+        return self.processes.run / "worker.alive"
 
     def address(self, service: str) -> tuple[str, int] | None:
         """Host and port of a service, None for one that does not listen."""
@@ -206,7 +211,7 @@ def wait_until_ready(deployment: Deployment, process: Process) -> str:
         Unavailable: it stopped, or is not ready in time; the message holds its last line.
     """
     deadline = time.monotonic() + _READY_WITHIN_S
-    while not _is_ready(process):
+    while not is_ready(deployment, process):
         if not process.is_alive:
             raise _not_up(deployment, process.name, "stopped right after its start")
         if time.monotonic() > deadline:
@@ -215,10 +220,13 @@ def wait_until_ready(deployment: Deployment, process: Process) -> str:
     return process.url or f"process {process.pid}"
 
 
-def _is_ready(process: Process) -> bool:
-    if process.url is None:
-        return process.is_alive and time.time() - process.started_at > _WORKER_SETTLES_S
-    return readiness(process.url) is not None
+def is_ready(deployment: Deployment, process: Process) -> bool:
+    """Whether a service answers, or the worker has given a sign of life of late."""
+    if process.url is not None:
+        return readiness(process.url) is not None
+    sign = deployment.sign_of_life
+    touched = sign.stat().st_mtime if sign.exists() else 0.0
+    return process.is_alive and touched > max(process.started_at, time.time() - _LIFE_S)
 
 
 def readiness(url: str, path: str = "/readyz") -> dict[str, object] | None:

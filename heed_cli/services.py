@@ -19,6 +19,7 @@ from heed_cli.deployment import (
     Step,
     bring_down,
     bring_up,
+    is_ready,
     readiness,
 )
 from heed_cli.terminal import console, done, note, say, working
@@ -139,12 +140,14 @@ def _state(deployment: Deployment, service: str) -> _State:
     if not process.is_alive:
         return _State(service, "died")
     up_s = int(time.time() - process.started_at)
-    if process.url is None:
-        return _State(service, "running", process.pid, up_s=up_s)
-    said = readiness(process.url)
-    state = "not ready" if said is None else "ready"
-    model = str(said["model"]) if said and service == REWARD_SERVICE and "model" in said else None
+    state = "ready" if is_ready(deployment, process) else "not ready"
+    model = _model(process.url) if service == REWARD_SERVICE and process.url else None
     return _State(service, state, process.pid, process.url, up_s, model)
+
+
+def _model(url: str) -> str | None:
+    said = readiness(url) or {}
+    return str(said["model"]) if "model" in said else None
 
 
 def _table(states: Iterable[_State]) -> Table:

@@ -17,7 +17,7 @@ from shared.errors import InvalidInput, Unavailable
 _CONNECTIONS = 16
 _TRIES, _PAUSE_S = 40, 0.5
 _TIMEOUT_S = 60.0
-_BREATH_S = 0.05  # between two requests of the background client, so that others get the cores
+_BREATH_S = 0.25  # between two requests of the background client, which is not a load test
 
 
 @dataclass(frozen=True)

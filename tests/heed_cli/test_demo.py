@@ -1,0 +1,90 @@
+"""The whole loop, as `make demo` runs it: every number is what the demo itself read back."""
+
+import gzip
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from heed_cli.demo.posts import sample_batches
+from heed_cli.sample import load_sample
+from shared.db import embedded
+
+pytestmark = pytest.mark.slow
+
+
+def report_of(heed, *args: str) -> dict:
+    heed.done("demo", "--report", "report.json", *args)
+    return json.loads((heed.home / "report.json").read_text())
+
+
+def test_the_demo_learns_swaps_without_a_failed_request_and_ranks_better(heed):
+    report = report_of(heed)
+
+    first, second = report["rounds"]
+    batches = sample_batches()
+    assert [done["acknowledged"] for done in report["rounds"]] == [
+        len(batches.first),
+        len(batches.later),
+    ]
+    assert first["stored_in_all"] == len(batches.first)
+    assert second["stored_in_all"] == len(batches.first) + len(batches.later)
+    for done in report["rounds"]:
+        assert 0.5 < done["accuracy_low"] < done["accuracy"] < done["accuracy_high"] < 0.95
+        assert done["length_accuracy"] < done["accuracy_low"]
+        assert done["gate"]["policy"] == "not_worse"
+        assert done["rerank"]["model_rank"] < done["rerank"]["input_rank"]
+        assert done["rerank"]["low"] > 0
+    assert first["live_model"] == "reward@1"
+    promoted = second["gate"]["promotes"]
+    assert second["live_model"] == ("reward@2" if promoted else "reward@1")
+    assert report["background_models"] == ["reward@1", "reward@2"][: 2 if promoted else 1]
+    assert report["background_requests"] > 10
+    assert report["background_failed"] == report["failed_requests"] == 0
+    assert report["latency"]["candidates"] == 10
+    assert 0 < report["latency"]["p50_ms"] <= report["latency"]["p95_ms"]
+    assert_stopped(heed)
+
+
+def test_the_demo_takes_a_persons_own_comparisons_and_touches_no_other_deployment(heed):
+    rows = [
+        {"prompt": row["prompt"], "chosen": row[f"response_{row['preferred']}"],
+         "rejected": row["response_b" if row["preferred"] == "a" else "response_a"]}
+        for row in load_sample()
+        if row["kind"] == "preference" and row["preferred"] in ("a", "b")
+    ][:200]  # fmt: skip
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (heed.home / "own.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+
+    report = report_of(heed, "--data", "own.jsonl.gz")
+
+    assert report["source"] == "own.jsonl.gz"
+    assert [done["stored_in_all"] for done in report["rounds"]] == [140, 200]
+    assert report["failed_requests"] == 0
+    assert not heed.data_dir.exists()
+
+
+def test_ctrl_c_stops_what_the_demo_started(heed):
+    command = [sys.executable, "-P", "-m", "heed_cli", "demo"]
+
+    with subprocess.Popen(
+        command, cwd=heed.home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as demo:
+        while "up" not in demo.stdout.readline().split():
+            assert demo.poll() is None
+        time.sleep(1)
+        demo.send_signal(signal.SIGINT)
+        _, said = demo.communicate(timeout=120)
+
+    assert demo.returncode != 0
+    assert "Traceback" not in said
+    assert_stopped(heed)
+
+
+def assert_stopped(heed) -> None:
+    [run] = (heed.home / ".heed-demo").iterdir()
+    assert not embedded.status(run).running
+    assert list(run.glob("run/*.json")) == []
