@@ -35,6 +35,8 @@ def configure_logs(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    for name in ("alembic", "httpx"):
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = name != "uvicorn.access"
@@ -42,5 +44,6 @@ def configure_logs(level: str = "INFO") -> None:
 
 def get_logger(area: str) -> structlog.stdlib.BoundLogger:
     """A logger whose events carry `area`, such as `feedback_api` or `trainer`."""
-    logger: structlog.stdlib.BoundLogger = structlog.get_logger(area).bind(area=area)
+    # Not bound here: a module that asks at import would get a logger from before configure_logs.
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger(area, area=area)
     return logger
