@@ -87,16 +87,10 @@ async def _prepare(
     from services.trainer.execution import person_name
     from services.trainer.prepare import export_preferences
     from services.trainer.snapshots import freeze_feedback, load_dataset
-    from shared.errors import NotEnoughData
 
+    freezing = workplace.freezing(person_name(), min_pairs=min_pairs)
     async with workplace.sessions.begin() as session:
-        dataset = await freeze_feedback(session, workplace.freezing(person_name()), name=name)
-        pairs = dataset.counts["pairs_train"] + dataset.counts["pairs_test"]
-        if pairs < min_pairs:
-            raise NotEnoughData(
-                f"There are {pairs} comparisons and {min_pairs} are needed: collect preferences, "
-                "corrections, or ratings of several responses to one prompt; or lower --min-pairs."
-            )
+        dataset = await freeze_feedback(session, freezing, name=name)
     if output is not None:
         export_preferences(load_dataset(dataset, workplace.store), output)
     return dataset

@@ -117,15 +117,18 @@ def runs(
         async with workplace.sessions() as session:
             return await list_runs(session, limit)
 
+    newest = at_workplace(data_dir, read)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("run", "kind", "status", "started by", "seconds"):
+    for heading in ("run", "kind", "status", "by", "seconds"):
         table.add_column(heading, no_wrap=True)
-    table.add_column("why")
-    for run in at_workplace(data_dir, read):
+    for run in newest:
         seconds = f"{run.duration_s:.0f}" if run.duration_s is not None else ""
-        why = escape((run.error or "").partition("\n")[0])
-        table.add_row(str(run.id), run.kind, run.status, run.created_by or "", seconds, why)
+        kind = run.kind.removeprefix("reward_")
+        table.add_row(str(run.id), kind, run.status, run.created_by or "", seconds)
     console.print(table)
+    for run in newest:
+        if run.error:
+            note(str(run.id), escape(run.error.partition("\n")[0]))
 
 
 @app.command()

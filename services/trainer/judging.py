@@ -50,6 +50,8 @@ def judge(
         ArtifactError: the candidate itself cannot be loaded.
     """
     pairs = held_out_comparisons(dataset)
+    if not pairs:
+        return gate_report([], ["nothing is held out that it could be judged on"], settings.gate)
     own = pair_margins(load_scorer(candidate, secret=secret), pairs)
     failures = AbsoluteGates(
         settings.gate_min_correlation, settings.gate_max_mse, settings.gate_min_accuracy

@@ -56,7 +56,8 @@ def read_preferences(path: Path) -> list[PreferenceLine]:
 def evidence_of_file(path: Path, group_of: GroupOf) -> tuple[Evidence, dict[bytes, Side]]:
     """The comparisons of a preferences file, and the sides it names for its prompt groups.
 
-    A group that the file has on both sides is held out, so that nothing of it is trained on.
+    A group that the file has on both sides is held out, so that nothing of it is trained on. A
+    file that holds nothing out names no sides: without a test side no model could be judged.
 
     Raises:
         InvalidInput: see `read_preferences`.
@@ -77,7 +78,7 @@ def evidence_of_file(path: Path, group_of: GroupOf) -> tuple[Evidence, dict[byte
                     row_ids=(f"line:{at}",),
                 )
             )
-    return evidence, proposed
+    return evidence, proposed if Side.TEST in proposed.values() else {}
 
 
 def export_preferences(dataset: RewardDataset, output: Path) -> int:

@@ -36,7 +36,8 @@ CHUNK = 65_536
 class Freezing:
     """What a snapshot is made with: where it is stored, and how prompts are grouped and split.
 
-    A snapshot of fewer than `min_judged` judgements is refused before anything is stored.
+    A snapshot of fewer than `min_judged` judgements or `min_pairs` comparisons is refused before
+    anything is stored.
     """
 
     store: FolderStore
@@ -44,6 +45,7 @@ class Freezing:
     test_share: float
     created_by: str | None = None
     min_judged: int = 0
+    min_pairs: int = 0
 
 
 async def freeze_feedback(
@@ -52,7 +54,7 @@ async def freeze_feedback(
     """A new dataset of every post that may be trained on now.
 
     Raises:
-        NotEnoughData: there are too few judgements.
+        NotEnoughData: there are too few judgements or comparisons.
         ArtifactError: its file cannot be stored.
     """
     project_id = freezing.store.project_id
@@ -77,14 +79,10 @@ async def freeze(
     """A new dataset of this evidence; `proposed` sides hold for groups not seen before.
 
     Raises:
-        NotEnoughData: there are too few judgements.
+        NotEnoughData: there are too few judgements or comparisons.
         ArtifactError: its file cannot be stored.
     """
-    if evidence.judged < freezing.min_judged:
-        raise NotEnoughData(
-            f"Training needs at least {freezing.min_judged} rated responses or comparisons and "
-            f"there are {evidence.judged}; collect more feedback or lower --min-rated."
-        )
+    _require_enough(evidence, freezing)
     store = freezing.store
     sides = await fix_sides(
         session,
@@ -152,6 +150,20 @@ def preference_lines(dataset: RewardDataset) -> Iterator[dict[str, Any]]:
         yield preference_line(pair, Side.TRAIN)
     for pair in dataset.test_pairs:
         yield preference_line(pair, Side.TEST)
+
+
+def _require_enough(evidence: Evidence, freezing: Freezing) -> None:
+    if evidence.judged < freezing.min_judged:
+        raise NotEnoughData(
+            f"Training needs at least {freezing.min_judged} rated responses or comparisons and "
+            f"there are {evidence.judged}; collect more feedback or lower --min-rated."
+        )
+    if len(evidence.pairs) < freezing.min_pairs:
+        raise NotEnoughData(
+            f"There are {len(evidence.pairs)} comparisons and {freezing.min_pairs} are needed: "
+            "collect preferences, corrections, or ratings of several responses to one prompt; or "
+            "lower --min-pairs."
+        )
 
 
 def _store(store: FolderStore, lines: list[str]) -> tuple[str, str]:

@@ -35,10 +35,12 @@ class Workplace:
     store: FolderStore
     secret: bytes
 
-    def freezing(self, created_by: str | None, *, min_judged: int = 0) -> Freezing:
+    def freezing(
+        self, created_by: str | None, *, min_judged: int = 0, min_pairs: int = 0
+    ) -> Freezing:
         """How this deployment freezes datasets."""
         share = self.settings.test_share
-        return Freezing(self.store, self.secret, share, created_by, min_judged)
+        return Freezing(self.store, self.secret, share, created_by, min_judged, min_pairs)
 
 
 @asynccontextmanager

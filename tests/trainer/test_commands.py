@@ -150,7 +150,7 @@ async def test_the_next_command_names_a_run_that_went_silent(run, sessions):
     ended = run("heed", "train", "runs")
 
     assert "heed train embedding --mode original" in ended.stdout
-    assert re.search(rf"{silent.id} +reward_embedding +interrupted", ended.stdout)
+    assert re.search(rf"{silent.id} +embedding +interrupted", ended.stdout)
 
 
 async def test_a_queued_run_can_be_cancelled(run, sessions):

@@ -92,6 +92,12 @@ def test_a_prompt_that_a_file_has_on_both_sides_is_held_out(tmp_path: Path):
     assert len(evidence.pairs) == 2
 
 
+def test_a_file_that_holds_nothing_out_names_no_sides(tmp_path: Path):
+    path = write(tmp_path / "own.jsonl", LINE | {"split": "train"})
+
+    assert evidence_of_file(path, group_by_secret(b"secret", 1))[1] == {}
+
+
 async def test_a_file_that_cannot_be_written_is_explained(
     sessions, freezing, insert, polite, tmp_path: Path
 ):

@@ -171,8 +171,8 @@ async def test_a_persons_own_file_is_trained_from_and_held_out_groups_stay_out(
     path = tmp_path / "own.jsonl"
     lines = [
         {"prompt": row.prompt, "chosen": row.response_a, "rejected": row.response_b,
-         "split": "train"}
-        for row in polite(60)
+         "split": "test" if at == 59 else "train"}
+        for at, row in enumerate(polite(60))
     ]  # fmt: skip
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
@@ -183,8 +183,8 @@ async def test_a_persons_own_file_is_trained_from_and_held_out_groups_stay_out(
         sides = (await session.scalars(select(PromptGroup.side))).all()
     loaded = load_dataset(dataset, FolderStore(settings.artifacts))
     assert dataset.name == "own.jsonl"
-    assert (len(loaded.train_pairs), len(loaded.test_pairs)) == (52, 8)
-    assert (sides.count("train"), sides.count("test")) == (52, 8)
+    assert (len(loaded.train_pairs), len(loaded.test_pairs)) == (51, 9)
+    assert (sides.count("train"), sides.count("test")) == (51, 9)
 
 
 async def test_ratings_alone_are_enough_to_train_and_to_gate(sessions, settings, insert, feedback):
