@@ -208,6 +208,6 @@ def _unprocessed(table: Post, seqs: Sequence[int]) -> Select[Any]:
             col(table.seq) == any_(literal(list(seqs), ARRAY(BIGINT))),
             col(table.processed).is_(False),
         )
-        .order_by(*(column.collate("C") for column in key))
+        .order_by(*key)
         .with_for_update()
     )

@@ -1,5 +1,7 @@
 """Frozen datasets against a real database."""
 
+import asyncio
+
 from sqlalchemy import select, text
 
 from services.trainer.examples import RewardDataset
@@ -174,3 +176,21 @@ async def test_another_project_has_its_own_rows(sessions, freezing, insert, feed
     await insert(feedback(rating=5, agent_response="theirs", project_id=2))
 
     assert await frozen_responses(sessions, freezing) == {"ours"}
+
+
+async def test_freezing_and_changed_ratings_at_once_never_deadlock(
+    sessions, freezing, insert, feedback
+):
+    """Both lock feedback in the order of its natural key."""
+    await insert(*(feedback(rating=1 + at % 5, target=f"t{-at:04}") for at in range(200)))
+    in_key_order = select(Feedback).order_by(Feedback.target, Feedback.step).with_for_update()
+
+    async def change() -> None:
+        for _ in range(5):
+            async with sessions.begin() as session:
+                for row in (await session.scalars(in_key_order)).all():
+                    row.processed = False
+
+    await asyncio.gather(change(), *(frozen(sessions, freezing) for _ in range(3)), change())
+
+    assert (await frozen(sessions, freezing)).rows == 200
