@@ -19,13 +19,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heed_cli.archive import Facts, new_archive, unpack
-from heed_cli.database import database, in_transaction, upgrade
+from heed_cli.database import database, in_transaction, require_known, upgrade
 from heed_cli.deployment import UNFINISHED_RESTORE, Deployment
 from heed_cli.postgres_dump import dump, load
 from heed_cli.services import DataDir
 from heed_cli.terminal import done, say, working
 from shared.config import Settings
-from shared.db import embedded
+from shared.db import embedded, migrate
 from shared.errors import ConfigError, Conflict
 from shared.privacy import load_secret, mac
 
@@ -71,6 +71,7 @@ def restore(file: File, data_dir: DataDir = None) -> None:
     settings = Deployment.of(data_dir).settings
     with working("restoring …"), _emptied_on_failure(settings) as aside:
         facts = unpack(file, aside)
+        require_known(facts["schema"])
         secret = _secret_of(settings, aside, facts["secret_fingerprint"])
         with database(settings) as url:
             _require_empty(url)
@@ -88,6 +89,7 @@ def _facts(settings: Settings, url: str) -> Facts:
     return {
         "made_at": datetime.now(UTC).isoformat(),
         "heed": version("heed-rlhf"),
+        "schema": migrate.current(url),
         "postgres": in_transaction(url, _major),
         "secret_fingerprint": _fingerprint(load_secret(settings)),
     }

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
+from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.config import Settings
@@ -12,6 +13,7 @@ from shared.db import embedded, migrate
 from shared.db.connect import resolve_database_url
 from shared.db.engine import create_engine, create_sessions
 from shared.db.faults import reaching_database
+from shared.errors import SchemaOutdated
 
 T = TypeVar("T")
 
@@ -77,3 +79,17 @@ def upgrade(url: str) -> str:
         before = migrate.current(url)
         migrate.upgrade(url)
     return f"at {before}" if before == migrate.head() else f"{before or 'new'} → {migrate.head()}"
+
+
+def require_known(revision: str | None) -> None:
+    """Refuse the data of a newer Heed before any of it is stored.
+
+    Raises:
+        SchemaOutdated: this code has no migration of that name.
+    """
+    scripts = ScriptDirectory.from_config(migrate.config()).walk_revisions()
+    if revision not in {script.revision for script in scripts}:
+        raise SchemaOutdated(
+            f"The backup is at schema {revision}, which this Heed does not know: install the "
+            "version that made it, or a newer one."
+        )

@@ -14,7 +14,7 @@ import pytest
 from heed_cli.demo.command import free_ports
 from heed_cli.deployment import Deployment, bring_down
 
-_TIMEOUT_S = 400
+_TIMEOUT_S = 900
 
 
 @dataclass

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.engine import make_url
 
+from heed_cli.archive import new_archive
 from heed_cli.database import in_transaction
 from heed_cli.sample import load_sample
 from shared.artifacts import FolderStore
@@ -108,6 +109,14 @@ def test_a_backup_without_the_secret_needs_the_right_one(kept, other):
     wrong = {"HEED_SECRET_KEY": "x" * 64}
     assert "is not the one of this backup" in other.refused("restore", file, **wrong)
     other.done("restore", file, HEED_SECRET_KEY=secret)
+
+
+def test_a_backup_of_a_newer_version_is_refused_before_anything_is_stored(heed):
+    with new_archive(heed.home / "b.tar") as archive:
+        archive.finish({"schema": "9999", "secret_fingerprint": "", "made_at": "", "postgres": 18})
+
+    assert "schema 9999, which this Heed does not know" in heed.refused("restore", "b.tar")
+    assert list(heed.data_dir.iterdir()) == []
 
 
 def test_a_backup_that_cannot_be_written_leaves_nothing(kept):

@@ -2,11 +2,13 @@
 
 import gzip
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 
+import httpx
 import pytest
 
 from heed_cli.demo.posts import sample_batches
@@ -65,6 +67,43 @@ def test_the_demo_takes_a_persons_own_comparisons_and_touches_no_other_deploymen
     assert [done["stored_in_all"] for done in report["rounds"]] == [140, 200]
     assert report["failed_requests"] == 0
     assert not heed.data_dir.exists()
+
+
+def test_a_run_whose_worker_and_database_were_killed_is_finished_after_up(heed):
+    heed.done("up")
+    post(heed, load_sample()[:150])
+    heed.done("train", "embedding", "--queue")
+    wait_for_run(heed, "running")
+
+    for name in ("trainer", "postgres"):
+        os.kill(process_of(heed, name), signal.SIGKILL)
+    heed.done("up")
+
+    wait_for_run(heed, "succeeded")
+    assert "reward" in heed.done("models", "list")
+
+
+def post(heed, rows: list[dict]) -> None:
+    token = (heed.data_dir / "dev.key").read_text().strip()
+    url = f"http://127.0.0.1:{heed.settings['HEED_FEEDBACK_PORT']}"
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=url, headers=headers, trust_env=False) as http:
+        for row in rows:
+            body = {name: value for name, value in row.items() if name not in ("kind", "batch")}
+            assert http.post(f"/{row['kind']}", json=body).status_code == 201
+
+
+def process_of(heed, name: str) -> int:
+    states = json.loads(heed("status", "--json").stdout)
+    return next(state["pid"] for state in states if state["name"] == name)
+
+
+def wait_for_run(heed, status: str) -> None:
+    for _ in range(300):
+        if status in heed.done("train", "runs"):
+            return
+        time.sleep(1)
+    pytest.fail(f"No run is {status} after five minutes: " + heed.done("train", "runs"))
 
 
 def test_ctrl_c_stops_what_the_demo_started(heed):
