@@ -61,6 +61,8 @@ def demo(
     from heed_cli.demo.posts import own_batches, sample_batches
 
     _require_extras()
+    if report is not None:
+        _require_writable(report)
     began = time.monotonic()
     batches = own_batches(data) if data else sample_batches()
     say(f"[bold]heed demo[/bold] · {batches.source}")
@@ -80,6 +82,14 @@ def _require_extras() -> None:
     extras = sorted({extra for extra in map(missing_extra, SERVICES) if extra})
     if extras:
         raise ConfigError('The demo runs every service: run `pip install "heed-rlhf[all]"`.')
+
+
+def _require_writable(report: Path) -> None:
+    """Before the demo, not after it."""
+    try:
+        report.touch()
+    except OSError as error:
+        raise ConfigError(f"The report {report} cannot be written: {error.strerror}.") from None
 
 
 def _deployment(data_dir: Path) -> Deployment:

@@ -1,6 +1,7 @@
 """What the demo found: one screen for people, the same as JSON for programs."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,19 +82,20 @@ class Report:
             table.add_column(f"round {number}", justify="right")
         for label, *cells in zip(_LABELS, *map(_cells, self.rounds), strict=True):
             table.add_row(label, *cells)
-        table.add_section()
-        latency = self.latency
-        table.add_row(
-            f"/rerank of {latency.candidates}",
-            f"p50 {latency.p50_ms:.0f} ms",
-            f"p95 {latency.p95_ms:.0f} ms",
-        )
-        table.add_row("failed requests", str(self.failed_requests), f"of {self.requests}")
-        seen = " → ".join(model or "none" for model in self.background_models)
-        table.add_row(
-            "while scoring", str(self.background_failed), f"of {self.background_requests}, {seen}"
-        )
+        table.add_row()
+        for row in self._traffic():
+            table.add_row(*row)
         return table
+
+    def _traffic(self) -> Iterator[tuple[str, str, str]]:
+        latency = self.latency
+        p50, p95 = f"p50 {latency.p50_ms:.0f} ms", f"p95 {latency.p95_ms:.0f} ms"
+        yield f"/rerank of {latency.candidates}", p50, p95
+        yield "requests in all", str(self.requests), f"{self.failed_requests} failed"
+        background = f"{self.background_failed} failed"
+        yield "  while retraining", str(self.background_requests), background
+        seen = " → ".join(model or "none" for model in self.background_models)
+        yield "  ranked meanwhile by", "", seen
 
 
 _LABELS = (
@@ -120,14 +122,14 @@ def _cells(done: Round) -> tuple[str, ...]:
         str(done.stored_in_all),
         str(done.train_pairs),
         _share(done.accuracy),
-        f"{_share(done.accuracy_low)} – {_share(done.accuracy_high)}",
+        f"{_share(done.accuracy_low)} to {_share(done.accuracy_high)}",
         _share(done.length_accuracy),
         _share(done.rated_auc),
         str(done.gate["verdict"]).replace("_", " "),
         done.live_model or "none",
         f"{rank.model_rank:.2f}" if rank else "–",
         f"{rank.input_rank:.2f}" if rank else "–",
-        f"{rank.low:+.2f} – {rank.high:+.2f}" if rank else "–",
+        f"{rank.low:+.2f} to {rank.high:+.2f}" if rank else "–",
         f"{done.run_seconds:.1f} s",
     )
 

@@ -176,3 +176,10 @@ def test_a_bad_file_stops_the_demo_before_anything_starts(heed):
 
     assert "own.jsonl, line 1, column `rating` is 9" in said
     assert not (heed.home / ".heed-demo").exists()
+
+
+def test_a_report_that_cannot_be_written_stops_the_demo_before_anything_starts(heed):
+    said = heed.refused("demo", "--report", "nowhere/report.json")
+
+    assert "nowhere/report.json cannot be written" in said
+    assert not (heed.home / ".heed-demo").exists()
