@@ -74,6 +74,11 @@ class Batcher:
         """Estimated tokens that no worker has taken yet."""
         return self._queue.tokens
 
+    @property
+    def idle_workers(self) -> int:
+        """Threads that wait for work."""
+        return self._queue.idle
+
     def close(self) -> None:
         """Refuse what still waits, let the workers finish what they hold, and end them."""
         with self._queue.changed:
