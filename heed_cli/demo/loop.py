@@ -19,7 +19,7 @@ from heed_cli.demo.ranking import (
 )
 from heed_cli.demo.report import Latency, Report, Round
 from heed_cli.demo.rounds import Books, Trained
-from heed_cli.demo.telling import tell_posted, tell_rerank, tell_trained
+from heed_cli.demo.telling import GATE_MARGIN, tell_posted, tell_rerank, tell_trained
 from heed_cli.demo.traffic import Traffic, keep_ranking
 from heed_cli.deployment import FEEDBACK_API, REWARD_SERVICE, Deployment
 from shared.db.connect import resolve_database_url
@@ -39,6 +39,7 @@ class Loop:
     traffic: Traffic
     books: Books
     show: Show
+    margin: float
     rounds: list[Round] = field(default_factory=list)
     candidates: list[Candidates] = field(default_factory=list)
     probes: list[Probe] = field(default_factory=list)
@@ -52,7 +53,7 @@ class Loop:
         tell_posted(acknowledged, len(posts), post_s, stored)
         trained = await self.books.train(lambda text: self.show(f"training: {text} …"))
         judged = _judged(trained)
-        tell_trained(judged)
+        tell_trained(judged, self.margin)
         live = await self._live_after(trained)
         lines = self.books.lines(trained.dataset)
         self.candidates, self.probes = held_out_candidates(lines), probes(lines)
@@ -135,6 +136,7 @@ async def run_loop(deployment: Deployment, batches: Batches, show: Show, began: 
         return Report(
             source=batches.source,
             seconds=round(time.monotonic() - began, 1),
+            gate_margin=loop.margin,
             rounds=loop.rounds,
             latency=latency,
             requests=loop.traffic.requests,
@@ -153,10 +155,11 @@ async def _loop(deployment: Deployment, show: Show) -> AsyncIterator[Loop]:
     settings = deployment.settings
     engine = create_engine(resolve_database_url(settings))
     urls = [str(deployment.url(service)) for service in (FEEDBACK_API, REWARD_SERVICE)]
+    margin = float(deployment.extra[GATE_MARGIN])
     token = deployment.key_file.read_text().strip()
     try:
         async with Traffic(urls[0], urls[1], token) as traffic:
-            yield Loop(traffic, Books(engine, settings.artifacts), show)
+            yield Loop(traffic, Books(engine, settings.artifacts), show, margin)
     finally:
         await engine.dispose()
 

@@ -56,6 +56,7 @@ class Report:
 
     source: str
     seconds: float
+    gate_margin: float
     rounds: list[Round]
     latency: Latency
     requests: int

@@ -6,6 +6,8 @@ from typing import Any
 from heed_cli.demo.ranking import RankGain
 from heed_cli.terminal import done, note
 
+GATE_MARGIN = "HEED_GATE_MARGIN"
+
 
 def tell_posted(acknowledged: int, sent: int, seconds: float, stored: int) -> None:
     """How many posts were acknowledged, and how many the database holds now."""
@@ -13,13 +15,14 @@ def tell_posted(acknowledged: int, sent: int, seconds: float, stored: int) -> No
     tell("posted", f"{acknowledged} of {sent} acknowledged in {seconds:.1f} s; {stored} stored")
 
 
-def tell_trained(judged: Mapping[str, Any]) -> None:
+def tell_trained(judged: Mapping[str, Any], margin: float) -> None:
     """How good the new model is, and what the gate says of it."""
     done("trained", f"{judged['model']} in {judged['run_seconds']:.1f} s: {_accuracy(judged)}")
     gate = judged["gate"]
     against = "; ".join(_against(comparison) for comparison in gate.get("comparisons", []))
     tell = done if gate.get("promotes") else note
-    tell("gate", f"{str(gate.get('verdict')).replace('_', ' ')}: {against}")
+    verdict = str(gate.get("verdict")).replace("_", " ")
+    tell("gate", f"{verdict}: {against}; it may lose {100 * margin:.0f} points")
 
 
 def _accuracy(judged: Mapping[str, Any]) -> str:
