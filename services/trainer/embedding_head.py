@@ -8,6 +8,7 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import classification_report
 from sklearn.model_selection import train_test_split
+from threadpoolctl import threadpool_limits
 
 from services.trainer.calibration import fit_calibration, good_labels
 from services.trainer.evidence import Items
@@ -63,7 +64,8 @@ def fit_original(
         np.arange(len(labels)), test_size=test_share, random_state=seed, stratify=labels
     )
     model = LogisticRegression(max_iter=1000, class_weight="balanced")
-    model.fit(features[rows[0]], labels[rows[0]])
+    with threadpool_limits(limits=1):
+        model.fit(features[rows[0]], labels[rows[0]])
     head = RewardHead(("text",), model.coef_[0].astype(np.float64), float(model.intercept_[0]))
     report = _row_report(head.rewards(embedded)[rows[1]], labels[rows[1]])
     return FittedReward(head, Calibration(slope=1.0, intercept=0.0, method="logistic-head"), report)

@@ -19,6 +19,7 @@ from scipy.sparse import csr_matrix, diags_array
 from scipy.sparse import hstack as sparse_hstack
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
+from threadpoolctl import threadpool_limits
 
 from shared.errors import NotEnoughData
 
@@ -112,12 +113,13 @@ def fit_weights(
         NotEnoughData: there are fewer than two prompt groups.
     """
     folds = list(grouped_folds(evidence.group, seed=seed))
-    rows = _design(features, evidence)
-    tried = [_cross_validate(rows, evidence, folds, inverse_l2) for inverse_l2 in grid]
-    losses = [_loss(logits, evidence) for logits, _ in tried]
-    best = int(np.argmin(losses))
+    with threadpool_limits(limits=1):  # such small products took 30 times as long on two threads
+        rows = _design(features, evidence)
+        tried = [_cross_validate(rows, evidence, folds, inverse_l2) for inverse_l2 in grid]
+        losses = [_loss(logits, evidence) for logits, _ in tried]
+        best = int(np.argmin(losses))
+        full = _fit(rows, evidence, grid[best])
     logits, by_fold = tried[best]
-    full = _fit(rows, evidence, grid[best])
     width = features.shape[1]
     rewards = np.asarray(features @ full[:width])
     for (_, held), weights in zip(folds, by_fold, strict=True):

@@ -7,7 +7,7 @@ from pathlib import Path
 from services.trainer.baselines import fitted_length_margins
 from services.trainer.examples import RewardDataset
 from services.trainer.heads import Floats
-from services.trainer.reward_metrics import Metrics, pair_margins, pair_metrics, rated_metrics
+from services.trainer.reward_metrics import Metrics, pair_metrics, rated_metrics, score_held_out
 from shared.contracts.manifest import RewardManifest
 from shared.ml.scorer import Scorer
 
@@ -45,10 +45,10 @@ class Evaluation:
 
 def evaluate(scorer: Scorer, dataset: RewardDataset, *, good_rating: float) -> Evaluation:
     """Held-out pair and rating metrics of a scorer, beside the length-only baseline."""
-    margins = pair_margins(scorer, dataset.test_pairs)
+    margins, scores = score_held_out(scorer, dataset.test_pairs, dataset.test_rated)
     length = fitted_length_margins(dataset.train_pairs, dataset.train_rated, dataset.test_pairs)
     metrics = pair_metrics(margins, dataset.test_pairs, length_margins=length)
-    metrics |= rated_metrics(scorer, dataset.test_rated, good_rating=good_rating)
+    metrics |= rated_metrics(scores, dataset.test_rated, good_rating=good_rating)
     counts: Metrics = {
         "train_pairs": len(dataset.train_pairs),
         "train_rated": len(dataset.train_rated),

@@ -37,6 +37,12 @@ class Scores:
     truncated: NDArray[np.bool_]
     tokens: NDArray[np.int64]
 
+    def take(self, rows: slice) -> "Scores":
+        """Some of the scores."""
+        return Scores(
+            self.reward[rows], self.probability[rows], self.truncated[rows], self.tokens[rows]
+        )
+
 
 class Scorer(Protocol):
     """A loaded reward model; the same pair gets the same score in any batch (1e-5 in fp32)."""
