@@ -23,7 +23,7 @@ from heed_cli.deployment import (
     bring_up,
     missing_extra,
 )
-from heed_cli.terminal import console, done, say
+from heed_cli.terminal import console, done, note, say
 from shared.config import load_settings
 from shared.errors import ConfigError
 
@@ -68,6 +68,8 @@ def demo(
     began = time.monotonic()
     batches = own_batches(data) if data else sample_batches()
     say(f"[bold]heed demo[/bold] · {batches.source}")
+    if batches.left_out:
+        note("left out", f"{batches.left_out} rows that compare nothing (equal, empty, unrelated)")
     deployment = _deployment(data_dir)
     with _running(deployment, keep=keep), console.status("starting …") as status:
         from heed_cli.demo.loop import run_loop

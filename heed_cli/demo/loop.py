@@ -135,6 +135,7 @@ async def run_loop(deployment: Deployment, batches: Batches, show: Show, began: 
         folder = loop.books.folder(newest.version)
         return Report(
             source=batches.source,
+            left_out=batches.left_out,
             seconds=round(time.monotonic() - began, 1),
             gate_margin=loop.margin,
             rounds=loop.rounds,

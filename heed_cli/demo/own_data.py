@@ -22,8 +22,10 @@ _SHAPES = (
 Reader = Callable[[Row], Post | None]
 
 
-def read_posts(path: Path) -> list[Post]:
-    """Every row as a post. Rows that say nothing (equal or empty responses) are left out.
+def read_posts(path: Path) -> tuple[list[Post], int]:
+    """Every row as a post, and how many rows were left out because they say nothing.
+
+    Such a row compares equal or empty responses, or the ends of two different dialogues.
 
     Raises:
         InvalidInput: the file cannot be read, or a row is wrong; names line and column.
@@ -33,7 +35,9 @@ def read_posts(path: Path) -> list[Post]:
     if first is None:
         raise InvalidInput(f"{path} has no rows.")
     read = _reader_for(first)
-    return [post for post in _read_all(first, rows, read) if post is not None]
+    found = list(_read_all(first, rows, read))
+    posts = [post for post in found if post is not None]
+    return posts, len(found) - len(posts)
 
 
 def _read_all(first: Row, rows: Iterable[Row], read: Reader) -> Iterable[Post | None]:

@@ -30,6 +30,7 @@ class Batches:
     source: str
     first: list[Post]
     later: list[Post]
+    left_out: int = 0
 
 
 def sample_batches() -> Batches:
@@ -52,8 +53,9 @@ def own_batches(path: Path) -> Batches:
     """
     from heed_cli.demo.own_data import read_posts
 
-    first, later = hold_back(read_posts(path))
-    return Batches(path.name, first, later)
+    posts, left_out = read_posts(path)
+    first, later = hold_back(posts)
+    return Batches(path.name, first, later, left_out)
 
 
 def hold_back(posts: Sequence[Post]) -> tuple[list[Post], list[Post]]:

@@ -55,6 +55,7 @@ class Report:
     """Everything that the demo read back from the database and over HTTP."""
 
     source: str
+    left_out: int
     seconds: float
     gate_margin: float
     rounds: list[Round]

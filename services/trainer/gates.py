@@ -162,7 +162,8 @@ def explain(report: Json) -> str:
 
 def _bootstrap(gain: Floats, groups: Sequence[bytes | str], seed: int) -> Floats:
     """Resampled mean differences, shape (RESAMPLES,)."""
-    _, member = np.unique(np.array(groups, dtype=object).astype(str), return_inverse=True)
+    places: dict[bytes | str, int] = {}
+    member = np.array([places.setdefault(group, len(places)) for group in groups], dtype=np.int64)
     sums = np.concatenate([np.bincount(member, weights=gain), [1.0, -1.0]])
     counts = np.concatenate([np.bincount(member), [1, 1]])
     generator = np.random.default_rng(seed)

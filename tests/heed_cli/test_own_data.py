@@ -21,7 +21,7 @@ def write_lines(path: Path, *rows: object) -> Path:
 def test_stars_become_feedback(tmp_path):
     row = {"prompt": "p", "response": "r", "rating": 4, "rater_id": 7, "ignored": "x"}
 
-    [post] = read_posts(write_lines(tmp_path / "own.jsonl.gz", row))
+    [post], _ = read_posts(write_lines(tmp_path / "own.jsonl.gz", row))
 
     assert post.kind == "feedback"
     assert post.body == {"prompt": "p", "response": "r", "rating": 4, "rater_id": "7"}
@@ -31,7 +31,7 @@ def test_stars_become_feedback(tmp_path):
 def test_a_column_human_rating_holds_shares(tmp_path):
     row = {"prompt": "p", "response": "r", "human_rating": 0.7}
 
-    [post] = read_posts(write_lines(tmp_path / "own.jsonl", row))
+    [post], _ = read_posts(write_lines(tmp_path / "own.jsonl", row))
 
     assert post.body["human_rating"] == 0.7
 
@@ -42,7 +42,7 @@ def test_csv_is_read_with_quoted_line_breaks_and_a_byte_order_mark(tmp_path):
         writer = csv.writer(file)
         writer.writerows([["prompt", "response", "rating"], ["p", 'two\n"lines"', "5"]])
 
-    [post] = read_posts(path)
+    [post], _ = read_posts(path)
 
     assert post.body == {"prompt": "p", "response": 'two\n"lines"', "rating": 5}
     assert post.place == "own.csv, line 3"
@@ -55,7 +55,7 @@ def test_parquet_is_read(tmp_path):
     columns = {"prompt": ["p", "q"], "chosen": ["good", "fine"], "rejected": ["bad", "poor"]}
     parquet.write_table(pyarrow.table(columns), tmp_path / "own.parquet")
 
-    posts = read_posts(tmp_path / "own.parquet")
+    posts, _ = read_posts(tmp_path / "own.parquet")
 
     assert [post.place for post in posts] == ["own.parquet, row 1", "own.parquet, row 2"]
     assert {posts[0].body["response_a"], posts[0].body["response_b"]} == {"good", "bad"}
@@ -64,7 +64,7 @@ def test_parquet_is_read(tmp_path):
 def test_the_chosen_response_is_the_preferred_one_on_either_side(tmp_path):
     rows = [{"prompt": f"p{n}", "chosen": "good", "rejected": "bad"} for n in range(40)]
 
-    posts = read_posts(write_lines(tmp_path / "own.jsonl", *rows))
+    posts, _ = read_posts(write_lines(tmp_path / "own.jsonl", *rows))
 
     assert {post.body["preferred"] for post in posts} == {"a", "b"}
     assert {post.body[f"response_{post.body['preferred']}"] for post in posts} == {"good"}
@@ -74,13 +74,13 @@ def test_dialogues_are_split_at_the_last_turn_of_the_assistant(tmp_path):
     before = "\n\nHuman: hi\n\nAssistant: hello\n\nHuman: how?"
     row = {"chosen": before + "\n\nAssistant: like so", "rejected": before + "\n\nAssistant: no"}
 
-    [post] = read_posts(write_lines(tmp_path / "own.jsonl", row))
+    [post], _ = read_posts(write_lines(tmp_path / "own.jsonl", row))
 
     assert post.body["prompt"] == before.strip()
     assert {post.body["response_a"], post.body["response_b"]} == {"like so", "no"}
 
 
-def test_rows_that_compare_nothing_are_left_out(tmp_path):
+def test_rows_that_compare_nothing_are_left_out_and_counted(tmp_path):
     ask, other = "\n\nHuman: a?\n\nAssistant:", "\n\nHuman: b?\n\nAssistant:"
     rows = [
         {"chosen": ask + " x", "rejected": other + " y"},
@@ -89,9 +89,10 @@ def test_rows_that_compare_nothing_are_left_out(tmp_path):
         {"chosen": ask + " x", "rejected": ask + " y"},
     ]
 
-    [post] = read_posts(write_lines(tmp_path / "own.jsonl", *rows))
+    [post], left_out = read_posts(write_lines(tmp_path / "own.jsonl", *rows))
 
     assert post.place == "own.jsonl, line 4"
+    assert left_out == 3
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_a_missing_file_is_one_clear_error(tmp_path):
 
 def test_a_part_is_held_back_and_no_post_is_lost_or_doubled(tmp_path):
     rows = [{"prompt": f"p{n}", "response": "r", "rating": 3} for n in range(100)]
-    posts = read_posts(write_lines(tmp_path / "own.jsonl", *rows))
+    posts, _ = read_posts(write_lines(tmp_path / "own.jsonl", *rows))
 
     first, later = hold_back(posts)
 
@@ -157,7 +158,7 @@ def test_a_part_is_held_back_and_no_post_is_lost_or_doubled(tmp_path):
 
 def test_too_few_rows_are_refused(tmp_path):
     rows = [{"prompt": f"p{n}", "response": "r", "rating": 3} for n in range(79)]
-    posts = read_posts(write_lines(tmp_path / "own.jsonl", *rows))
+    posts, _ = read_posts(write_lines(tmp_path / "own.jsonl", *rows))
 
     with pytest.raises(NotEnoughData, match="79 usable rows"):
         hold_back(posts)

@@ -115,3 +115,11 @@ def test_an_absolute_gate_stops_a_better_model_and_says_why():
 
 def test_a_demanded_quality_that_could_not_be_measured_fails():
     assert len(AbsoluteGates(max_mse=0.1).failures({})) == 1
+
+
+def test_prompt_groups_may_be_any_bytes():
+    model = margins(0.65, 40, seed=1)
+
+    found = judged(model, model, groups=[b"\xff\x00", b"\xfe"] * 20)
+
+    assert found.groups == 2
