@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -47,6 +47,15 @@ class Principal:
     public_id: str
     project_id: int
     scopes: frozenset[str]
+
+
+def token_of(headers: Mapping[str, str]) -> str:
+    """The token a request carries: `Authorization: Bearer …` in any case, else `X-API-Key`.
+
+    Another scheme in `Authorization`, such as a proxy's Basic, does not hide the `X-API-Key`.
+    """
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return (token if scheme.lower() == "bearer" else headers.get("x-api-key", "")).strip()
 
 
 def require(principal: Principal, scope: Scope) -> None:

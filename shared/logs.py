@@ -2,9 +2,11 @@
 
 import logging
 import sys
+import traceback
+from pathlib import Path
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 
 def configure_logs(level: str = "INFO") -> None:
@@ -27,7 +29,7 @@ def configure_logs(level: str = "INFO") -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
+                _name_exception,
                 structlog.processors.JSONRenderer(),
             ],
         )
@@ -47,3 +49,18 @@ def get_logger(area: str) -> structlog.stdlib.BoundLogger:
     # Not bound here: a module that asks at import would get a logger from before configure_logs.
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(area, area=area)
     return logger
+
+
+def places_of(error: BaseException) -> list[str]:
+    """Where an exception came from, innermost last: at most eight `file:line`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[-8:]]
+
+
+def _name_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Write an exception's type and places, never its message: it may repeat a row's text."""
+    given = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        event.update(type=type(error).__name__, places=places_of(error))
+    return event

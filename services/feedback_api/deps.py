@@ -17,7 +17,7 @@ from services.feedback_api.writer import Writer
 from shared.contracts.storable import MAX_NAME
 from shared.db.faults import reaching_database
 from shared.errors import InvalidInput
-from shared.keys import KeyCache, Principal, Scope, require
+from shared.keys import KeyCache, Principal, Scope, require, token_of
 from shared.web import explain_validation
 
 T = TypeVar("T")
@@ -65,10 +65,7 @@ class Holding(HTTPBearer):
         self.scope = scope
 
     async def __call__(self, request: Request) -> Principal:  # type: ignore[override]
-        kind, _, token = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer":
-            token = request.headers.get("x-api-key", "")
-        principal = await runtime(request).keys.check(token.strip())
+        principal = await runtime(request).keys.check(token_of(request.headers))
         require(principal, self.scope)
         return principal
 

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
+from fastapi.security import HTTPBearer
 
 from services.reward_service.config import RewardSettings
 from services.reward_service.live_models import LiveModels
 from services.reward_service.scoring import Call, Scoring
-from shared.keys import KeyCache, Principal, Scope, require
+from shared.keys import KeyCache, Principal, Scope, require, token_of
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,18 @@ def _service(request: Request) -> Service:
 ServiceDep = Annotated[Service, Depends(_service)]
 
 
+# For the API description only: the key is read by `token_of`, as the feedback API does.
+_documented = HTTPBearer(
+    scheme_name="ApiKey",
+    description="`Authorization: Bearer heed_<id>_<secret>`, or the same in `X-API-Key`.",
+    auto_error=False,
+)
+
+
 async def _scorer(
-    service: ServiceDep,
-    authorization: Annotated[str | None, Header(description="Bearer heed_…")] = None,
-    x_api_key: Annotated[str | None, Header(description="The same key without Bearer.")] = None,
+    request: Request, service: ServiceDep, _: Annotated[object, Depends(_documented)]
 ) -> Principal:
-    token = authorization.removeprefix("Bearer ").strip() if authorization else x_api_key
-    principal = await service.keys.check(token)
+    principal = await service.keys.check(token_of(request.headers))
     require(principal, Scope.SCORE)
     return principal
 

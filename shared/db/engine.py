@@ -22,6 +22,7 @@ def create_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error's message must not repeat what people wrote
         connect_args={"timeout": 10, "server_settings": {"application_name": "heed"}},
     )
 

@@ -5,9 +5,7 @@ Pure ASGI, because it runs for every request and must neither buffer nor copy bo
 
 import re
 import time
-import traceback
 import uuid
-from pathlib import Path
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -16,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.db.faults import unreachable
 from shared.errors import HeedError, TooLarge
-from shared.logs import get_logger
+from shared.logs import get_logger, places_of
 from shared.web.problems import problem_reply
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -85,11 +83,7 @@ class Edge:
         if (known := unreachable(error)) is not None:
             return known
         # The message may hold a row's text, so only its type and the places are written.
-        places = [
-            f"{Path(frame.filename).stem}:{frame.lineno}"
-            for frame in traceback.extract_tb(error.__traceback__)
-        ]
-        self.log.error("unexpected error", type=type(error).__name__, places=places[-8:])
+        self.log.error("unexpected error", type=type(error).__name__, places=places_of(error))
         return HeedError(
             "Something unexpected happened; the log has an entry with this request id.",
             code="internal_error",

@@ -4,6 +4,15 @@ import json
 import subprocess
 import sys
 
+FAILING = """
+import asyncio, logging
+from shared.logs import configure_logs
+configure_logs()
+try:
+    raise ValueError("patient Miller")
+except ValueError:
+    logging.getLogger("asyncio").exception("a task failed")
+"""
 PROGRAM = """
 from shared.logs import configure_logs, get_logger
 early = get_logger("early")
@@ -20,3 +29,14 @@ def test_a_logger_made_before_the_configuration_writes_json_too():
     line = json.loads(run.stderr)
     assert (line["event"], line["area"], line["posts"]) == ("something happens", "early", 3)
     assert run.stdout == ""
+
+
+def test_an_exception_is_logged_by_type_and_place_and_never_by_its_message():
+    run = subprocess.run(
+        [sys.executable, "-c", FAILING], capture_output=True, text=True, check=True
+    )
+
+    line = json.loads(run.stderr)
+    assert (line["event"], line["type"]) == ("a task failed", "ValueError")
+    assert line["places"]
+    assert "Miller" not in run.stderr
