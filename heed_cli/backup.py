@@ -23,7 +23,7 @@ from heed_cli.database import database, in_transaction, require_known, upgrade
 from heed_cli.deployment import UNFINISHED_RESTORE, Deployment
 from heed_cli.postgres_dump import dump, load
 from heed_cli.services import DataDir
-from heed_cli.terminal import done, say, working
+from heed_cli.terminal import done, hint, say, working
 from shared.config import Settings
 from shared.db import embedded, migrate
 from shared.errors import ConfigError, Conflict
@@ -62,7 +62,7 @@ def backup(
         archive.finish(facts)
     done("backup", f"{file}, {file.stat().st_size / 1e6:.1f} MB")
     if secret_key:
-        say("    [dim]It holds what people wrote and the secret key: keep it as private.[/dim]")
+        hint("    It holds what people wrote and the secret key: keep it as private.")
 
 
 @app.command()

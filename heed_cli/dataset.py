@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from heed_cli.services import DataDir
-from heed_cli.terminal import console, done, say
+from heed_cli.terminal import cells, console, done, say
 from heed_cli.workplace import at_workplace
 
 if TYPE_CHECKING:
@@ -56,9 +56,8 @@ def list_all(data_dir: DataDir = None) -> None:
     for dataset in at_workplace(data_dir, read):
         pairs = (str(dataset.counts.get(f"pairs_{side}", 0)) for side in ("train", "test"))
         when = f"{dataset.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(
-            str(dataset.id), dataset.name, str(dataset.rows), *pairs, when, dataset.sha256[:16]
-        )
+        named = (str(dataset.id), dataset.name, str(dataset.rows))
+        table.add_row(*cells(*named, *pairs, when, dataset.sha256[:16]))
     console.print(table)
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from heed_cli.deployment import Deployment
 from heed_cli.services import DataDir
-from heed_cli.terminal import console, done, say
+from heed_cli.terminal import cells, console, done, hint, say
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -55,13 +56,9 @@ def list_all(project: Project = 1, data_dir: DataDir = None) -> None:
     for heading in ("id", "name", "scopes", "made", "state"):
         table.add_column(heading)
     for key in _run(data_dir, lambda session: list_keys(session, project_id=project)):
-        table.add_row(
-            key.public_id,
-            key.name,
-            " ".join(key.scopes),
-            f"{key.created_at:%Y-%m-%d}",
-            _state(key.revoked_at, key.expires_at),
-        )
+        state = _state(key.revoked_at, key.expires_at)
+        made = f"{key.created_at:%Y-%m-%d}"
+        table.add_row(*cells(key.public_id, key.name, " ".join(key.scopes), made, state))
     console.print(table)
 
 
@@ -90,13 +87,13 @@ def _run(data_dir: Path | None, work: "Callable[[AsyncSession], Awaitable[T]]") 
 
 def _show(token: str) -> None:
     say(token)
-    say("[dim]Shown once; only its hash is stored.[/dim]")
+    hint("Shown once; only its hash is stored.")
 
 
-def _state(revoked_at: datetime | None, expires_at: datetime | None) -> str:
+def _state(revoked_at: datetime | None, expires_at: datetime | None) -> Text:
     if revoked_at is not None:
-        return "[red]revoked[/red]"
+        return Text("revoked", "red")
     if expires_at is None:
-        return "[green]valid[/green]"
+        return Text("valid", "green")
     word = "expired" if expires_at <= datetime.now(UTC) else "valid until"
-    return f"{word} {expires_at:%Y-%m-%d}"
+    return Text(f"{word} {expires_at:%Y-%m-%d}")

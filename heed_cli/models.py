@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from heed_cli.services import DataDir
-from heed_cli.terminal import console, done, note, say
+from heed_cli.terminal import cells, console, done, note, say
 from heed_cli.workplace import at_workplace
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def list_all(data_dir: DataDir = None) -> None:
         table.add_column(heading)
     for version, aliases in at_workplace(data_dir, read):
         accuracy = version.metrics.get("pair_accuracy")
-        table.add_row(
+        row = cells(
             version.name,
             str(version.version),
             " ".join(aliases),
@@ -43,6 +43,7 @@ def list_all(data_dir: DataDir = None) -> None:
             (version.gate or {}).get("verdict", ""),
             f"{version.created_at:%Y-%m-%d %H:%M}",
         )
+        table.add_row(*row)
     console.print(table)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from heed_cli.deployment import (
     FEEDBACK_API,
@@ -22,7 +23,7 @@ from heed_cli.deployment import (
     is_ready,
     readiness,
 )
-from heed_cli.terminal import console, done, note, say, working
+from heed_cli.terminal import cells, console, done, hint, note, say, title, working
 from shared.errors import NotFound
 
 app = typer.Typer()
@@ -44,7 +45,7 @@ def up(
     They go on when this terminal closes. Call it again after a crash: what runs is left alone.
     """
     deployment = Deployment.of(data_dir)
-    say(f"[bold]heed up[/bold] · {deployment.settings.data_dir}")
+    title("heed up", str(deployment.settings.data_dir))
     with working("starting …"):
         for step in bring_up(deployment, wait=wait):
             _print(step)
@@ -156,14 +157,15 @@ def _table(states: Iterable[_State]) -> Table:
         table.add_column(heading)
     for state in states:
         colour = _COLOURS.get(state.state, "dim")
-        table.add_row(
+        row = cells(
             state.name,
-            f"[{colour}]{state.state}[/{colour}]",
+            Text(state.state, colour),
             str(state.pid or ""),
             _duration(state.up_s),
             state.url or "",
             state.model or "",
         )
+        table.add_row(*row)
     return table
 
 
@@ -182,7 +184,7 @@ def _print(step: Step) -> Step:
 def _print_next_steps(deployment: Deployment) -> None:
     if deployment.key_file.exists():
         say(f"\n  API key  {deployment.key_file.read_text().strip()}")
-        say(f"           [dim]kept in {deployment.key_file}[/dim]")
+        hint(f"           kept in {deployment.key_file}")
     say(f"  API      {deployment.url(FEEDBACK_API)}/docs")
     say("  Go on    heed status · heed logs -f · heed train --help · heed down")
 

@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 from rich.console import Console
 from rich.table import Table
 
+from heed_cli.terminal import cells
 from shared.config import Settings
 
 MODULES = {
@@ -84,5 +85,5 @@ def settings(
         return
     table = Table("variable", "default", "meaning", box=None, pad_edge=False)
     for setting in known_settings():
-        table.add_row(setting.variable, setting.default, setting.meaning)
+        table.add_row(*cells(setting.variable, setting.default, setting.meaning))
     Console().print(table)

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from heed_cli.database import database
 from heed_cli.services import DataDir
-from heed_cli.terminal import console, done, note, say
+from heed_cli.terminal import cells, console, done, note, say
 from heed_cli.workplace import at_workplace, this_command, trainer_settings
 from shared.contracts.training import RunKind, TrainingRequest
 
@@ -124,11 +123,11 @@ def runs(
     for run in newest:
         seconds = f"{run.duration_s:.0f}" if run.duration_s is not None else ""
         kind = run.kind.removeprefix("reward_")
-        table.add_row(str(run.id), kind, run.status, run.created_by or "", seconds)
+        table.add_row(*cells(str(run.id), kind, run.status, run.created_by or "", seconds))
     console.print(table)
     for run in newest:
         if run.error:
-            note(str(run.id), escape(run.error.partition("\n")[0]))
+            note(str(run.id), run.error.partition("\n")[0])
 
 
 @app.command()

@@ -23,7 +23,7 @@ from heed_cli.deployment import (
     bring_up,
     missing_extra,
 )
-from heed_cli.terminal import console, done, note, say
+from heed_cli.terminal import done, note, say, title, working
 from shared.config import load_settings
 from shared.errors import ConfigError
 
@@ -67,15 +67,15 @@ def demo(
         _require_writable(report)
     began = time.monotonic()
     batches = own_batches(data) if data else sample_batches()
-    say(f"[bold]heed demo[/bold] · {batches.source}")
+    title("heed demo", batches.source)
     if batches.left_out:
         note("left out", f"{batches.left_out} rows that compare nothing (equal, empty, unrelated)")
     deployment = _deployment(data_dir)
-    with _running(deployment, keep=keep), console.status("starting …") as status:
+    with _running(deployment, keep=keep), working("starting …") as show:
         from heed_cli.demo.loop import run_loop
 
         _bring_up(deployment)
-        found = asyncio.run(run_loop(deployment, batches, status.update, began))
+        found = asyncio.run(run_loop(deployment, batches, show, began))
     if report is not None:
         found.write(report)
     found.show()
@@ -136,7 +136,7 @@ def _running(deployment: Deployment, *, keep: bool) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, before)
         if not (keep and is_finished):
-            with console.status("stopping …"):
+            with working("stopping …"):
                 list(bring_down(deployment))
 
 

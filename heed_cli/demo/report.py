@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from heed_cli.demo.ranking import RankGain
-from heed_cli.terminal import console
+from heed_cli.terminal import cells, console
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,11 @@ class Report:
         table.add_column("")
         for number, _ in enumerate(self.rounds, start=1):
             table.add_column(f"round {number}", justify="right")
-        for label, *cells in zip(_LABELS, *map(_cells, self.rounds), strict=True):
-            table.add_row(label, *cells)
+        for label, *values in zip(_LABELS, *map(_cells, self.rounds), strict=True):
+            table.add_row(*cells(label, *values))
         table.add_row()
         for row in self._traffic():
-            table.add_row(*row)
+            table.add_row(*cells(*row))
         return table
 
     def _traffic(self) -> Iterator[tuple[str, str, str]]:
