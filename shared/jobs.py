@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, TypeVar, Unpack
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    SQLColumnExpression,
+    and_,
+    case,
+    extract,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -84,8 +95,12 @@ async def start_foreground(
     params: Json,
     owner: str,
     created_by: str,
+    **known: object,
 ) -> Work:
-    """A row that this process works on at once; no worker ever claims it."""
+    """A row that this process works on at once; no worker ever claims it.
+
+    `known` is what else its table keeps, such as the `code_version` of a training run.
+    """
     values = {
         "id": new_id(),
         "kind": kind,
@@ -96,6 +111,7 @@ async def start_foreground(
         "max_attempts": 1,
         "owner": owner,
         "created_by": created_by,
+        **known,
         **_claimed_now(STALE_AFTER_S),
     }
     added: Work = (await session.scalars(insert(table).values(**values).returning(table))).one()
@@ -109,10 +125,12 @@ async def claim(
     queues: Sequence[str],
     owner: str,
     lease_s: float = STALE_AFTER_S,
+    **known: object,
 ) -> Work | None:
     """The next row of these queues, now this owner's, or None when nothing is due.
 
     Rows whose lease ran out are taken like waiting ones, until their attempts are used up.
+    `known` is what else its table keeps, such as the `code_version` of a training run.
     """
     await _close_exhausted(session, table)
     due = or_(col(table.status) == RunStatus.QUEUED, _expired(table))
@@ -135,6 +153,7 @@ async def claim(
         "owner": owner,
         "attempt": col(table.attempt) + 1,
         "progress": {},
+        **known,
         **_claimed_now(lease_s),
     }
     statement = update(table).where(col(table.id) == candidate).values(**values).returning(table)
@@ -175,7 +194,11 @@ async def finish(session: AsyncSession, row: Work, status: RunStatus, **values: 
     statement = update(table).where(_held(row))
     closed = await session.scalar(
         statement.values(
-            status=status, finished_at=func.now(), lease_until=None, **values
+            status=status,
+            finished_at=func.now(),
+            lease_until=None,
+            **_lasted(table, func.now()),
+            **values,
         ).returning(col(table.id))
     )
     if closed is None:
@@ -232,7 +255,12 @@ async def mark_interrupted(
     statement = (
         update(table)
         .where(col(table.status) == RunStatus.RUNNING, col(table.heartbeat_at) < silent_since)
-        .values(status=RunStatus.INTERRUPTED, finished_at=func.now(), lease_until=None)
+        .values(
+            status=RunStatus.INTERRUPTED,
+            finished_at=func.now(),
+            lease_until=None,
+            **_lasted(table, col(table.heartbeat_at)),
+        )
         .returning(table)
     )
     return list((await session.scalars(statement, execution_options=_FRESH)).all())
@@ -280,6 +308,7 @@ async def _close_exhausted(session: AsyncSession, table: type[Work]) -> None:
             finished_at=func.now(),
             lease_until=None,
             error=func.coalesce(col(table.error), "The worker died in the last attempt."),
+            **_lasted(table, col(table.heartbeat_at)),
         )
     )
 
@@ -292,9 +321,13 @@ async def _requeue(session: AsyncSession, row: Work, **values: object) -> None:
     table = type(row)
     statement = update(table).where(_held(row))
     back = await session.scalar(
-        statement.values(status=RunStatus.QUEUED, lease_until=None, owner=None, **values).returning(
-            col(table.id)
-        )
+        statement.values(
+            status=RunStatus.QUEUED,
+            lease_until=None,
+            owner=None,
+            **_lasted(table, func.now()),
+            **values,
+        ).returning(col(table.id))
     )
     if back is None:
         raise _lost(row)
@@ -322,6 +355,14 @@ def _claimed_now(lease_s: float) -> dict[str, Any]:
         "lease_until": func.now() + timedelta(seconds=lease_s),
         "finished_at": None,
     }
+
+
+def _lasted(table: type[Work], until: SQLColumnExpression[Any]) -> dict[str, Any]:
+    """How many seconds an attempt took; of a silent one, until it was last heard of."""
+    if table is not TrainingRun:
+        return {}
+    seconds = extract("epoch", until - col(table.started_at))
+    return {"duration_s": func.greatest(seconds, 0)}
 
 
 def _lost(row: Work) -> RunInterrupted:

@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from traceback import extract_tb
 from types import FrameType
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from services.trainer.config import TrainerSettings
+from services.trainer.faults import where
 from services.trainer.progress import Reporter, Show
 from services.trainer.runs import Desk, Finished, execute
-from services.trainer.workplace import Workplace, open_workplace, tidy
+from services.trainer.workplace import Workplace, code_version, open_workplace, tidy
 from shared.contracts.training import TrainingRequest
 from shared.contracts.values import RunStatus
 from shared.db.tables import TrainingRun
@@ -95,13 +95,6 @@ def interrupted_notice(run: TrainingRun) -> str:
         f"Training run {run.id} ({run.kind}) was interrupted: nothing was heard of it for a "
         f"minute, and what it left half-written is removed. Start it again with: {command}"
     )
-
-
-def where(error: BaseException) -> str:
-    """What went wrong and where, without the message: it may repeat what people wrote."""
-    frames = extract_tb(error.__traceback__)
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{place}"
 
 
 def export_folder(finished: Finished, output: Path) -> None:
@@ -187,6 +180,7 @@ async def _start(workplace: Workplace, request: TrainingRequest) -> TrainingRun:
             params=request.model_dump(mode="json"),
             owner=owner_name(),
             created_by=person_name(),
+            code_version=code_version(),
         )
 
 

@@ -7,7 +7,8 @@ import uuid
 from collections.abc import Callable
 
 from services.trainer.config import TrainerSettings
-from services.trainer.execution import where, work_on
+from services.trainer.execution import work_on
+from services.trainer.faults import where
 from services.trainer.worker import LIFE_S, life_file, run_worker
 from shared.config import load_settings
 from shared.db.connect import resolve_database_url

@@ -1,6 +1,7 @@
 """How far a run is: told by the recipe, kept in the run's row, shown on a terminal."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from services.trainer.faults import where
 from shared.db.columns import Json
 from shared.db.faults import reaching_database
 from shared.db.tables import TrainingRun
@@ -57,7 +59,10 @@ async def beat(
     while reporter.stop_reason is None:
         if reporter.latest != written or silent >= _SILENT_BEATS:
             written, silent = reporter.latest, 0
-            await _write(sessions, run, reporter)
+            try:
+                await _write(sessions, run, reporter)
+            except Exception as error:  # noqa: BLE001 - a silent run would be taken for dead
+                get_logger("trainer").error("no heartbeat", run=str(run.id), where=where(error))
         silent += 1
         await asyncio.sleep(BEAT_S)
 
@@ -80,17 +85,29 @@ async def _write(
 
 @contextmanager
 def terminal_bar() -> Iterator[Show]:
-    """A progress bar on the terminal; a few plain lines when the output is no terminal."""
+    """A progress bar on the terminal; elsewhere one plain line for each stage."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain_lines()
+        return
     bar = Progress(
         TextColumn("{task.description:<10}"),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         console=console,
-        transient=False,
-        disable=not console.is_terminal,
     )
     with bar:
         task = bar.add_task("start", total=1.0)
         yield lambda fraction, stage: bar.update(task, completed=fraction, description=stage)
+
+
+def _plain_lines() -> Show:
+    told: list[str] = []
+
+    def show(fraction: float, stage: str) -> None:
+        if told[-1:] != [stage]:
+            told.append(stage)
+            sys.stderr.write(f"{fraction:4.0%} {stage}\n")
+
+    return show

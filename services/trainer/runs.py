@@ -102,7 +102,6 @@ def execute(desk: Desk, reporter: Reporter) -> Finished:
     Raises:
         HeedError: the run cannot be done; its row is the caller's to close.
     """
-    started = time.monotonic()
     with _beating(desk, reporter):
         reporter(0.0, "dataset", {})
         frozen = desk.transact(lambda session: _dataset_of(session, desk))
@@ -127,7 +126,7 @@ def execute(desk: Desk, reporter: Reporter) -> Finished:
             name=desk.request.model_name,
             project_id=desk.run.project_id,
         )
-        return _gate_and_record(desk, artifact, dataset, trained, started)
+        return _gate_and_record(desk, artifact, dataset, trained)
 
 
 def _gate_and_record(
@@ -135,7 +134,6 @@ def _gate_and_record(
     artifact: registry.NewVersion,
     dataset: RewardDataset,
     trained: TrainedReward,
-    started: float,
 ) -> Finished:
     """Judge against the live model, again if another one went live in the meantime."""
     store = desk.workplace.store
@@ -149,7 +147,7 @@ def _gate_and_record(
             settings=desk.workplace.settings,
             secret=desk.workplace.secret,
         )
-        judged = _Judged(artifact, live, gate, time.monotonic() - started)
+        judged = _Judged(artifact, live, gate)
         finished = desk.transact(partial(_record, desk=desk, judged=judged))
         if finished is not None:
             return finished
@@ -160,7 +158,6 @@ class _Judged:
     artifact: registry.NewVersion
     live: ModelVersion | None
     gate: Json
-    seconds: float
 
 
 async def _record(session: AsyncSession, *, desk: Desk, judged: _Judged) -> Finished | None:
@@ -185,8 +182,7 @@ async def _record(session: AsyncSession, *, desk: Desk, judged: _Judged) -> Fini
         dataset_id=artifact.dataset_id,
         model_version_id=version.id,
         artifact_uri=artifact.uri,
-        code_version=code_version(),
-        duration_s=judged.seconds,
+        code_version=code_version(),  # of this process, which may be newer than the worker
     )
     folder = desk.workplace.store.path(artifact.uri)
     return Finished(desk.run.id, version, folder, gate, is_live=gate["promotes"])

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.trainer.config import TrainerSettings
 from services.trainer.execution import EXIT_LOST, EXIT_REFUSED, interrupted_notice, owner_name
-from services.trainer.workplace import Workplace, open_workplace, tidy
+from services.trainer.workplace import Workplace, code_version, open_workplace, tidy
 from shared.contracts.values import RunStatus
 from shared.db.faults import reaching_database
 from shared.db.listen import listen
@@ -100,7 +100,13 @@ class Worker:
         queues = self._workplace.settings.queues
         async with self._workplace.sessions.begin() as session:
             await requeue_interrupted(session, TrainingRun, queues)
-            return await claim(session, TrainingRun, queues=queues, owner=self._owner)
+            return await claim(
+                session,
+                TrainingRun,
+                queues=queues,
+                owner=self._owner,
+                code_version=code_version(),
+            )
 
     async def _execute(self, run: TrainingRun) -> None:
         log.info("run starts", run=str(run.id), kind=run.kind, attempt=run.attempt)

@@ -200,6 +200,23 @@ async def test_a_silent_foreground_run_is_marked_interrupted_and_never_claimed(s
     assert await status_of(sessions, alive.id, TrainingRun) == "running"
 
 
+async def test_a_silent_run_lasted_until_it_was_last_heard_of(sessions):
+    run = await start_foreground(sessions)
+    async with sessions.begin() as session:
+        await session.execute(
+            update(TrainingRun).values(
+                started_at=func.now() - timedelta(hours=9),
+                heartbeat_at=func.now() - timedelta(hours=8),
+            )
+        )
+
+    async with sessions.begin() as session:
+        await jobs.mark_interrupted(session, TrainingRun)
+
+    async with sessions() as session:
+        assert (await session.get(TrainingRun, run.id)).duration_s == 3600
+
+
 async def test_an_interrupted_run_of_a_worker_goes_on_when_a_worker_comes(sessions):
     async with sessions.begin() as session:
         run_id = await jobs.enqueue(session, TrainingRun, kind="reward_embedding", params={})

@@ -118,6 +118,8 @@ async def test_too_little_feedback_is_refused_in_one_line_and_the_row_says_so(
     run = await only_run(sessions)
     assert run.status == "failed"
     assert "at least 10" in run.error
+    assert run.duration_s > 0
+    assert run.code_version.startswith("0.1.0+")
     async with sessions() as session:
         assert (await session.scalars(select(Dataset))).all() == []
 
@@ -141,7 +143,10 @@ async def test_ctrl_c_marks_the_run_interrupted_and_leaves_nothing_half_written(
     with pytest.raises(RunInterrupted, match="Again: heed train"):
         await train(settings, show=press_ctrl_c)
 
-    assert (await only_run(sessions)).status == "interrupted"
+    run = await only_run(sessions)
+    assert run.status == "interrupted"
+    assert run.duration_s > 0
+    assert run.code_version.startswith("0.1.0+")
     assert list((settings.artifacts / ".partial").iterdir()) == []
 
 

@@ -119,6 +119,8 @@ async def test_a_refused_run_fails_at_once_with_its_reason(enqueue, reached, sta
     run = await reached(run_id, lambda run: run.status not in ("queued", "running"))
 
     assert (run.status, run.attempt) == ("failed", 1)
+    assert run.duration_s > 0
+    assert run.code_version.startswith("0.1.0+")
     assert "at least 10" in run.error
 
 
@@ -189,4 +191,6 @@ async def test_a_cancelled_run_stops(sessions, enqueue, reached, start_worker):
     run = await reached(run_id, lambda run: run.status not in ("queued", "running"))
 
     assert run.status == "cancelled"
+    assert run.duration_s > 0
+    assert run.code_version.startswith("0.1.0+")
     assert await is_gone(child)
