@@ -45,6 +45,7 @@ CMD ["python", "-m", "services.reward_service"]
 
 FROM runtime AS trainer
 COPY --from=build-trainer /opt/heed /opt/heed
+ENV HF_HOME=/var/lib/heed/cache MPLCONFIGDIR=/tmp
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s \
   CMD ["python", "-m", "services.trainer", "--check"]
 CMD ["python", "-m", "services.trainer"]

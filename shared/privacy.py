@@ -75,6 +75,11 @@ def mac(secret: bytes, purpose: str, *parts: bytes | str) -> bytes:
     return keyed.digest()
 
 
+def fingerprint(secret: bytes) -> bytes:
+    """What tells one secret from another without giving it away, 32 bytes."""
+    return mac(secret, "fingerprint")
+
+
 def pseudonym(
     secret: bytes, project_id: int, kind: Literal["rater", "subject"], identity: str | int
 ) -> str:

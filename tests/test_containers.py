@@ -38,6 +38,7 @@ class Deployment:
     context: Path
     database_url: str
     ports: dict[str, str]
+    first_image_has_torch: bool = False
 
     @property
     def bin(self) -> Path:
@@ -99,13 +100,25 @@ def free_port() -> str:
 
 
 @pytest.fixture(scope="module")
-def deployment() -> Iterator[Deployment]:
+def server() -> Iterator[embedded.EmbeddedPostgres]:
     folder = Path(tempfile.mkdtemp(prefix="heed-test-"))
-    server = embedded.start(folder / "data")
+    yield embedded.start(folder)
+    embedded.stop(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def deployment(server: embedded.EmbeddedPostgres) -> Iterator[Deployment]:
+    """The first image's lines are installed and its migration has run; the others build on it."""
+    folder = Path(tempfile.mkdtemp(prefix="heed-test-"))
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     ports = {"8000": free_port(), "8001": free_port()}
-    yield Deployment(folder, build_context(folder / "context"), server.url("heed"), ports)
-    embedded.stop(folder / "data")
+    made = Deployment(folder, build_context(folder / "context"), server.url("heed"), ports)
+    install(made, "build-feedback_api")
+    made.first_image_has_torch = imports(made, "torch")
+    migrate = made.command(COMPOSE["services"]["migrate"]["command"])
+    subprocess.run(migrate, env=made.environment("migrate"), cwd=folder, check=True)
+    yield made
     shutil.rmtree(folder)
 
 
@@ -141,15 +154,22 @@ def run_until_healthy(deployment: Deployment, service: str) -> None:
     assert process.returncode in (0, -15)
 
 
-def test_the_feedback_image_migrates_and_serves_without_torch(deployment: Deployment):
-    install(deployment, "build-feedback_api")
-    assert not imports(deployment, "torch")
-
-    migrate = deployment.command(COMPOSE["services"]["migrate"]["command"])
-    env = deployment.environment("migrate")
-    subprocess.run(migrate, env=env, cwd=deployment.folder, check=True)
-
+def test_the_feedback_image_serves_and_brings_no_torch(deployment: Deployment):
     run_until_healthy(deployment, "feedback_api")
+
+    assert not deployment.first_image_has_torch
+
+
+def test_postgres_knows_every_setting_the_compose_file_gives_it(server: embedded.EmbeddedPostgres):
+    words = COMPOSE["services"]["postgres"]["command"]
+    given = [word.split("=")[0] for word in words if "=" in word]
+
+    known = embedded.run_binary(
+        "psql", ["-qAt", "-d", server.url(), "-c", "SELECT name FROM pg_settings"]
+    ).decode()
+
+    assert len(given) >= 3
+    assert set(given) <= set(known.split())
 
 
 def test_the_reward_image_serves_without_the_trainer(deployment: Deployment):
@@ -167,11 +187,11 @@ def test_the_trainer_image_waits_for_runs(deployment: Deployment):
 
 
 def test_every_compose_service_is_bounded_and_unprivileged():
-    ours = {n: s for n, s in COMPOSE["services"].items() if n != "postgres"}
-
-    for name, service in ours.items():
+    for name, service in COMPOSE["services"].items():
         assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["read_only"] is True, name
         assert "healthcheck" in service, name
+    assert COMPOSE["services"]["postgres"]["user"] == "postgres"
     assert "USER 10001" in (ROOT / "Dockerfile").read_text()
     assert json.dumps(COMPOSE).count(":latest") == 0

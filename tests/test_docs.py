@@ -40,6 +40,17 @@ def test_every_error_code_is_documented(error: type[errors.HeedError]):
     assert f"`{error.code}`" in (ROOT / "docs/api.md").read_text()
 
 
+def test_every_code_given_in_the_source_is_documented():
+    """Codes that an error is given where it is raised, beside those of its class."""
+    pages = "".join((ROOT / page).read_text() for page in set(API_PAGES.values()))
+    given = re.compile(r"\bcode=\"([a-z_]+)\"")
+    codes = {c for p in (ROOT / "services").rglob("*.py") for c in given.findall(p.read_text())}
+    codes |= {c for p in (ROOT / "shared").rglob("*.py") for c in given.findall(p.read_text())}
+
+    assert codes
+    assert {code for code in codes if f"`{code}`" not in pages} == set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_relative_link_leads_somewhere(page: Path):
     links = re.findall(r"\]\((?!https?:|mailto:)([^)#]+)", page.read_text())

@@ -863,6 +863,7 @@ def upgrade() -> None:
             server_default=sa.text("now()"),
             nullable=False,
         ),
+        sa.Column("secret_fingerprint", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rlhf_projects")),
         sa.UniqueConstraint("name", name=op.f("uq_rlhf_projects_name")),
     )

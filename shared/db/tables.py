@@ -1,8 +1,7 @@
 """The whole schema on one page.
 
-Where a column has the name a client knows (`user_query`) and the field has a term of its own
-(`prompt`), the attribute here keeps the column's name and the wire shapes translate. `views.py`
-beside this file holds what is not a table: views, the history trigger, monthly partitions.
+A column keeps the name a client knows (`user_query`) where the field has a term of its own
+(`prompt`); the wire shapes translate. `views.py` holds what is not a table: views and the like.
 """
 
 import uuid
@@ -37,6 +36,7 @@ class Project(SQLModel, table=True):
     id: int = identity_key(Integer)
     name: str = Field(unique=True)
     created_at: datetime = now_field()
+    secret_fingerprint: bytes | None = None
 
 
 class Feedback(rows.FeedbackColumns, table=True):

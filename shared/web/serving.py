@@ -4,10 +4,13 @@ import contextlib
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from traceback import extract_tb
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.config import Settings, load_settings
 from shared.errors import ConfigError, HeedError
 
 GRACEFUL_SHUTDOWN_S = 20
@@ -19,9 +22,10 @@ def serve(app_factory: Callable[[], ASGIApp], host: str, port: int, *, port_sett
     Raises:
         ConfigError: the port cannot be bound; the message names `port_setting`.
         HeedError: the app refused to start, for example because the schema is not migrated.
+        Exception: whatever else its start or its end failed with.
     """
     with contextlib.closing(_bind(host, port, port_setting)) as listening:
-        app = _QuietStart(app_factory())
+        app = _QuietLifespan(app_factory())
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -33,18 +37,40 @@ def serve(app_factory: Callable[[], ASGIApp], host: str, port: int, *, port_sett
         try:
             uvicorn.Server(config).run(sockets=[listening])
         except (KeyboardInterrupt, SystemExit) as ending:
-            if isinstance(ending, SystemExit) and app.start_error is None:
+            if isinstance(ending, SystemExit) and app.error is None:
                 raise
-        if app.start_error is not None:
-            raise app.start_error
+        if app.error is not None:
+            raise app.error
 
 
 def serve_or_exit(run: Callable[[], None]) -> None:
-    """Run an entry point; an error Heed can explain becomes one line on stderr and exit code 1."""
+    """Run an entry point; an error becomes one line on stderr and exit code 1.
+
+    Of an error that Heed cannot explain the line names kind and place only: its message may repeat
+    what people wrote. `HEED_LOG_LEVEL=DEBUG` shows all of it.
+    """
     try:
         run()
     except HeedError as error:
         sys.exit(f"heed: {error.detail}")
+    except Exception as error:  # noqa: BLE001 - the outermost edge: nobody else can explain it
+        if _wants_traceback():
+            raise
+        sys.exit(
+            f"heed: stopped by an unexpected {_where(error)}. HEED_LOG_LEVEL=DEBUG shows the rest."
+        )
+
+
+def _where(error: Exception) -> str:
+    frame = extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
+
+
+def _wants_traceback() -> bool:
+    try:
+        return load_settings(Settings).log_level == "DEBUG"
+    except ConfigError:
+        return False
 
 
 def _bind(host: str, port: int, setting: str) -> socket.socket:
@@ -64,31 +90,28 @@ def _bind(host: str, port: int, setting: str) -> socket.socket:
     return listening
 
 
-class _QuietStart:
-    """An app whose refusal to start is kept for `serve` instead of being printed as a traceback."""
+class _QuietLifespan:
+    """An app whose failed start or end is kept for `serve` instead of printed as a traceback."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.start_error: HeedError | None = None
+        self.error: Exception | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
             await self.app(scope, receive, send)
             return
-        held: list[Message] = []
+        failed = "lifespan.startup.failed"
 
         async def hold_failure(message: Message) -> None:
-            if message["type"] == "lifespan.startup.failed":
-                held.append(message)
-            else:
+            nonlocal failed
+            if message["type"] == "lifespan.startup.complete":
+                failed = "lifespan.shutdown.failed"
+            if message["type"] != failed:
                 await send(message)
 
         try:
             await self.app(scope, receive, hold_failure)
-        except HeedError as error:
-            self.start_error = error
-            await send({"type": "lifespan.startup.failed", "message": ""})
-        except BaseException:
-            for message in held:
-                await send(message)
-            raise
+        except Exception as error:  # noqa: BLE001 - `serve` raises it
+            self.error = error
+            await send({"type": failed, "message": ""})

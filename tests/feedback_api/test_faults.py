@@ -18,7 +18,7 @@ from shared.db import embedded
 from shared.db.engine import create_engine, create_sessions
 from shared.db.migrate import upgrade
 from shared.db.tables import Feedback
-from shared.errors import SchemaOutdated
+from shared.errors import ConfigError, SchemaOutdated
 from shared.keys import Scope, create_key
 from tests.feedback_api.conftest import with_state
 
@@ -118,4 +118,17 @@ async def test_an_unmigrated_database_is_refused_at_the_start(postgres_url, tmp_
 
     with pytest.raises(SchemaOutdated, match="heed migrate"):
         async with app.router.lifespan_context(app):
+            pass
+
+
+async def test_a_database_of_another_secret_is_refused_at_the_start(database_url, tmp_path):
+    first, second = (
+        create_app(FeedbackSettings(data_dir=tmp_path, database_url=database_url, secret_key=key))
+        for key in ("a" * 32, "b" * 32)
+    )
+    async with first.router.lifespan_context(first):
+        pass
+
+    with pytest.raises(ConfigError, match="belongs to another HEED_SECRET_KEY"):
+        async with second.router.lifespan_context(second):
             pass

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from shared.db.secret_check import claim_or_refuse
+
 
 @pytest.fixture
 def environment(deployment) -> dict[str, str]:
@@ -142,3 +144,14 @@ async def test_a_full_queue_is_refused_with_a_time_to_come_back(serve, live_kind
     assert {reply.status_code for reply in replies} == {200, 503}
     assert {reply.json()["code"] for reply in refused} == {"overloaded"}
     assert all(int(reply.headers["retry-after"]) >= 1 for reply in refused)
+
+
+async def test_a_database_of_another_secret_is_one_line_and_a_failure(deployment, environment):
+    await claim_or_refuse(deployment.sessions, b"of another secret")
+    async with process(environment) as service:
+        _, errors = await asyncio.wait_for(service.communicate(), 60)
+
+    last = errors.decode().splitlines()[-1]
+    assert service.returncode == 1
+    assert "belongs to another HEED_SECRET_KEY" in last
+    assert "Traceback" not in errors.decode()

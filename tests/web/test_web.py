@@ -156,7 +156,11 @@ from shared.web import install, serve, serve_or_exit
 async def lifespan(app):
     if sys.argv[2] == "refuse":
         raise SchemaOutdated("The database is old: run `heed migrate`.")
+    if sys.argv[2] == "break":
+        raise ValueError("what somebody wrote")
     yield
+    if sys.argv[2] == "break at the end":
+        raise ValueError("what somebody wrote")
 
 def make():
     app = FastAPI(lifespan=lifespan)
@@ -210,6 +214,50 @@ async def test_a_service_that_cannot_start_says_why_in_one_line(unused_port):
     assert process.returncode == 1
     assert errors.decode().splitlines()[-1] == "heed: The database is old: run `heed migrate`."
     assert b"Traceback" not in errors
+
+
+@pytest.mark.parametrize(("level", "is_told"), [("INFO", False), ("DEBUG", True)])
+async def test_an_unexpected_failure_of_the_start_is_one_line_unless_asked(
+    unused_port, level, is_told
+):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        SLOW_SERVICE,
+        str(unused_port),
+        "break",
+        env={"HEED_LOG_LEVEL": level},
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+    _, errors = await process.communicate()
+
+    assert process.returncode == 1
+    assert (b"Traceback" in errors) is is_told
+    assert (b"what somebody wrote" in errors) is is_told
+    if not is_told:
+        said = errors.decode().splitlines()[-1]
+        assert said.startswith("heed: stopped by an unexpected ValueError at <string>:")
+
+
+async def test_an_unexpected_failure_of_the_end_is_one_line_too(unused_port):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        SLOW_SERVICE,
+        str(unused_port),
+        "break at the end",
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{unused_port}") as client:
+        await _until_healthy(client)
+
+    process.terminate()
+    _, errors = await process.communicate()
+
+    assert process.returncode == 1
+    assert b"ValueError at <string>:" in errors.splitlines()[-1]
+    assert b"what somebody wrote" not in errors
 
 
 @pytest.fixture
