@@ -53,7 +53,7 @@ def serve_or_exit(run: Callable[[], None]) -> None:
         run()
     except HeedError as error:
         sys.exit(f"heed: {error.detail}")
-    except Exception as error:  # noqa: BLE001 - the outermost edge: nobody else can explain it
+    except Exception as error:  # the outermost edge: nobody else can explain it
         if _wants_traceback():
             raise
         sys.exit(
@@ -91,7 +91,11 @@ def _bind(host: str, port: int, setting: str) -> socket.socket:
 
 
 class _QuietLifespan:
-    """An app whose failed start or end is kept for `serve` instead of printed as a traceback."""
+    """An app whose failures to start and end never print a message: it may repeat people's words.
+
+    That of the start is kept for `serve`; that of the end is logged with its kind and place,
+    since the signal that asked for the end ends the process before `serve` gets to raise it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -101,17 +105,17 @@ class _QuietLifespan:
         if scope["type"] != "lifespan":
             await self.app(scope, receive, send)
             return
-        failed = "lifespan.startup.failed"
+        is_started = False
 
         async def hold_failure(message: Message) -> None:
-            nonlocal failed
-            if message["type"] == "lifespan.startup.complete":
-                failed = "lifespan.shutdown.failed"
-            if message["type"] != failed:
+            nonlocal is_started
+            is_started = is_started or message["type"] == "lifespan.startup.complete"
+            if not message["type"].endswith(".failed"):
                 await send(message)
 
         try:
             await self.app(scope, receive, hold_failure)
         except Exception as error:  # noqa: BLE001 - `serve` raises it
             self.error = error
-            await send({"type": failed, "message": ""})
+            phase, said = ("shutdown", _where(error)) if is_started else ("startup", "")
+            await send({"type": f"lifespan.{phase}.failed", "message": said})
