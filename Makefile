@@ -7,7 +7,7 @@ DATA ?=
 REPORT ?=
 TESTS ?= tests
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast up down check format lint types contracts openapi audit sbom docker-lint clean
+.PHONY: help install demo test test-fast up down check format lint types contracts openapi docs audit sbom docker-lint clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ format: install ## Format and fix what can be fixed
 openapi: install ## Write openapi/*.json anew
 	$(BIN)/python -m services.feedback_api.openapi
 	$(BIN)/python -m services.reward_service.openapi
+
+docs: install ## Build the documentation site in site/
+	$(BIN)/zensical build --clean --strict
 
 docker-lint: install ## Dockerfiles by hadolint, docker-compose.yml against the compose schema
 	$(BIN)/hadolint Dockerfile
