@@ -27,7 +27,7 @@ from heed_cli.terminal import done, hint, say, working
 from shared.config import Settings
 from shared.db import embedded, migrate
 from shared.errors import ConfigError, Conflict
-from shared.privacy import load_secret, mac
+from shared.privacy import fingerprint, load_secret
 
 app = typer.Typer()
 _DUMP, _SECRET, _ARTIFACTS = "database.dump", "secret.key", "artifacts"
@@ -91,16 +91,12 @@ def _facts(settings: Settings, url: str) -> Facts:
         "heed": version("heed-rlhf"),
         "schema": migrate.current(url),
         "postgres": in_transaction(url, _major),
-        "secret_fingerprint": _fingerprint(load_secret(settings)),
+        "secret_fingerprint": fingerprint(load_secret(settings)).hex(),
     }
 
 
 async def _major(session: AsyncSession) -> int:
     return int(await session.scalar(text("SHOW server_version_num"))) // 10_000
-
-
-def _fingerprint(secret: bytes) -> str:
-    return mac(secret, "backup").hex()
 
 
 def _stored(artifacts: Path) -> Iterator[Path]:
@@ -153,7 +149,7 @@ def _clear(settings: Settings) -> None:
             path.unlink(missing_ok=True)
 
 
-def _secret_of(settings: Settings, aside: Path, fingerprint: str) -> Path | None:
+def _secret_of(settings: Settings, aside: Path, expected: str) -> Path | None:
     """The file of the backup's secret when it is needed; ours must be the same one.
 
     Models and pseudonyms mean nothing under another secret.
@@ -166,7 +162,7 @@ def _secret_of(settings: Settings, aside: Path, fingerprint: str) -> Path | None
             f"This backup was made without its secret key: set HEED_SECRET_KEY, or put the key "
             f"into {target}, then restore again."
         )
-    if not hmac.compare_digest(_fingerprint(load_secret(settings)), fingerprint):
+    if not hmac.compare_digest(fingerprint(load_secret(settings)).hex(), expected):
         raise ConfigError(
             "The secret key of HEED_SECRET_KEY or `secret.key` is not the one of this backup: "
             "without it neither models nor pseudonyms can be used."

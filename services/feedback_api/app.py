@@ -28,9 +28,10 @@ from shared.db.engine import create_engine, create_sessions
 from shared.db.faults import reaching_database
 from shared.db.listen import listen
 from shared.db.migrate import require_current
+from shared.db.secret_check import claim_or_refuse
 from shared.keys import CHANNEL, KeyCache
 from shared.logs import configure_logs
-from shared.privacy import load_secret
+from shared.privacy import fingerprint, load_secret
 from shared.web import install
 
 POOL_SIZE = 8
@@ -62,13 +63,14 @@ def create_app(settings: FeedbackSettings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI, settings: FeedbackSettings) -> AsyncIterator[dict[str, Runtime]]:
-    url = resolve_database_url(settings)
+    url, secret = resolve_database_url(settings), load_secret(settings)
     async with AsyncExitStack() as stack:
         engine = create_engine(url)
         stack.push_async_callback(engine.dispose)
+        sessions = create_sessions(engine)
         with reaching_database():
             await require_current(engine)
-        sessions = create_sessions(engine)
+            await claim_or_refuse(sessions, fingerprint(secret))
         key_cache = KeyCache(sessions)
         forget = key_cache.forget
         listening = listen(url, {CHANNEL: forget}, on_connect=forget)
@@ -91,7 +93,7 @@ async def _lifespan(app: FastAPI, settings: FeedbackSettings) -> AsyncIterator[d
         yield {
             "runtime": Runtime(
                 settings=settings,
-                secret=load_secret(settings),
+                secret=secret,
                 engine=engine,
                 sessions=sessions,
                 keys=key_cache,

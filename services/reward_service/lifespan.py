@@ -25,10 +25,11 @@ from shared.db.engine import create_engine, create_sessions
 from shared.db.faults import reaching_database
 from shared.db.listen import listen
 from shared.db.migrate import require_current
+from shared.db.secret_check import claim_or_refuse
 from shared.errors import DatabaseUnavailable
 from shared.keys import KeyCache
 from shared.logs import get_logger
-from shared.privacy import load_secret
+from shared.privacy import fingerprint, load_secret
 
 SCHEMA_CHECK_S = 5.0
 
@@ -39,10 +40,10 @@ async def lifespan(app: FastAPI, *, settings: RewardSettings) -> AsyncIterator[M
     url = resolve_database_url(settings)
     engine = create_engine(url)
     try:
-        await _refuse_outdated(engine)
+        sessions, secret = create_sessions(engine), load_secret(settings)
+        await _refuse_foreign(engine, sessions, secret)
         metrics = ServingMetrics(app.state.metrics)
-        sessions = create_sessions(engine)
-        cache, live = KeyCache(sessions), _live_models(settings, sessions, metrics)
+        cache, live = KeyCache(sessions), _live_models(settings, sessions, secret, metrics)
         async with _following(url, cache, live), _scoring_threads(settings, metrics) as batcher:
             scoring = Scoring(live, batcher, metrics)
             yield {"service": Service(settings, cache, live, scoring)}
@@ -50,20 +51,26 @@ async def lifespan(app: FastAPI, *, settings: RewardSettings) -> AsyncIterator[M
         await engine.dispose()
 
 
-async def _refuse_outdated(engine: AsyncEngine) -> None:
-    """Refuse a schema of another Heed; a database that is away will be looked for again."""
+async def _refuse_foreign(
+    engine: AsyncEngine, sessions: async_sessionmaker[AsyncSession], secret: bytes
+) -> None:
+    """Refuse another schema or secret; a database that is away will be looked for again."""
     try:
         with reaching_database():
             async with asyncio.timeout(SCHEMA_CHECK_S):
                 await require_current(engine)
+                await claim_or_refuse(sessions, fingerprint(secret))
     except DatabaseUnavailable:
         get_logger("reward_service").warning("database_unreachable_at_start")
 
 
 def _live_models(
-    settings: RewardSettings, sessions: async_sessionmaker[AsyncSession], metrics: ServingMetrics
+    settings: RewardSettings,
+    sessions: async_sessionmaker[AsyncSession],
+    secret: bytes,
+    metrics: ServingMetrics,
 ) -> LiveModels:
-    store, secret = FolderStore(settings.artifacts), load_secret(settings)
+    store = FolderStore(settings.artifacts)
     return LiveModels(
         partial(find_version, sessions),
         partial(load_version, store=store, secret=secret),

@@ -21,9 +21,10 @@ from shared.contracts.values import RunStatus
 from shared.db.engine import create_engine, create_sessions
 from shared.db.faults import reaching_database
 from shared.db.migrate import require_current
+from shared.db.secret_check import claim_or_refuse
 from shared.db.tables import TrainingRun
 from shared.jobs import mark_interrupted
-from shared.privacy import load_secret
+from shared.privacy import fingerprint, load_secret
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,15 @@ async def open_workplace(settings: TrainerSettings, url: str) -> AsyncIterator[W
     Raises:
         DatabaseUnavailable: it cannot be reached.
         SchemaOutdated: the database needs `heed migrate`.
+        ConfigError: the database belongs to another secret.
     """
     engine = create_engine(url)
     try:
+        sessions, secret = create_sessions(engine), load_secret(settings)
         with reaching_database():
             await require_current(engine)
-        yield Workplace(
-            settings,
-            create_sessions(engine),
-            FolderStore(settings.artifacts),
-            load_secret(settings),
-        )
+            await claim_or_refuse(sessions, fingerprint(secret))
+        yield Workplace(settings, sessions, FolderStore(settings.artifacts), secret)
     finally:
         await engine.dispose()
 
