@@ -74,20 +74,22 @@ class Edge:
         except Exception as error:  # whoever waits for the reply must get one
             if reply.status:
                 raise
-            problem = self._explain(error)
+            problem = explain(error, self.log)
             await problem_reply(problem, reply.request_id)(scope, receive, reply)
 
-    def _explain(self, error: Exception) -> HeedError:
-        if isinstance(error, HeedError):
-            return error
-        if (known := unreachable(error)) is not None:
-            return known
-        # The message may hold a row's text, so only its type and the places are written.
-        self.log.error("unexpected error", type=type(error).__name__, places=places_of(error))
-        return HeedError(
-            "Something unexpected happened; the log has an entry with this request id.",
-            code="internal_error",
-        )
+
+def explain(error: Exception, log: structlog.stdlib.BoundLogger) -> HeedError:
+    """What the caller is told about any failure; one that nobody expected is logged."""
+    if isinstance(error, HeedError):
+        return error
+    if (known := unreachable(error)) is not None:
+        return known
+    # The message may hold a row's text, so only its type and the places are written.
+    log.error("unexpected error", type=type(error).__name__, places=places_of(error))
+    return HeedError(
+        "Something unexpected happened; the log has an entry with this request id.",
+        code="internal_error",
+    )
 
 
 class _Reply:

@@ -65,3 +65,21 @@ async def test_preferences_come_in_batches_too(client, rows):
 
     assert [item["status"] for item in reply.json()["items"]] == [201, 422]
     assert len(await rows(Preference)) == 1
+
+
+async def test_an_item_that_fails_unexpectedly_takes_no_other_with_it(client, rows, monkeypatch):
+    submit = client._transport.app.writer.submit
+
+    async def failing(post):
+        if post.row["feedback_id"] == "f1":
+            raise RuntimeError
+        return await submit(post)
+
+    monkeypatch.setattr(client._transport.app.writer, "submit", failing)
+
+    reply = await client.post("/feedback/batch", json=GOOD)
+
+    results = reply.json()["items"]
+    assert [result["status"] for result in results] == [201, 500, 201]
+    assert results[1]["problem"]["code"] == "internal_error"
+    assert sorted(row.feedback_id for row in await rows(Feedback)) == ["f0", "f2"]

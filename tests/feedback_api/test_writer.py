@@ -4,6 +4,7 @@ import asyncio
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from shared.db.tables import Feedback, FeedbackHistory, Outbox, Receipt
 
@@ -269,3 +270,26 @@ async def test_large_posts_are_committed_in_several_batches(client, rows):
 
     assert {reply.status_code for reply in replies} == {201}
     assert len({row.xid for row in await rows(Feedback)}) > 1
+
+
+async def test_posts_that_conflict_again_and_again_are_told_to_retry(
+    client, rows, shared_sessions, project
+):
+    await client.post("/feedback", json=BODY | {"rating": 4})
+    conflict = (
+        "CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION USING ERRCODE = 'deadlock_detected'; END $$",
+        "CREATE TRIGGER conflict BEFORE UPDATE ON rlhf_feedback FOR EACH ROW "
+        f"WHEN (new.project_id = {project}) EXECUTE FUNCTION conflict()",
+    )
+    async with shared_sessions.begin() as session:
+        for statement in conflict:
+            await session.execute(text(statement))
+
+    reply = await client.post("/feedback", json=BODY | {"rating": 5})
+
+    async with shared_sessions.begin() as session:
+        await session.execute(text("DROP FUNCTION conflict CASCADE"))
+    assert (reply.status_code, reply.json()["code"]) == (503, "overloaded")
+    assert reply.headers["retry-after"] == "1"
+    assert [row.rating for row in await rows(Feedback)] == [4]

@@ -25,10 +25,13 @@ from shared.errors import (
     TooLarge,
     Unauthenticated,
 )
+from shared.logs import get_logger
 from shared.web import problems
+from shared.web.edge import explain
 from shared.web.problems import problem_body, status_of
 
 T = TypeVar("T")
+log = get_logger("feedback_api")
 
 MAX_BATCH = 1000
 POST_ERRORS = problems(
@@ -146,8 +149,8 @@ async def _store_item(
 ) -> Accepted | HeedError:
     try:
         return await writer.submit(to_post(parse(shape, source.raw_body), source))
-    except HeedError as error:
-        return error
+    except Exception as error:  # noqa: BLE001 - whatever it is, it takes no other item with it
+        return explain(error, log)
 
 
 def _item_result(outcome: Accepted | HeedError, request_id: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ CONNECT_TIMEOUT_S = 5.0
 FIRST_DELAY_S = 0.05
 LONGEST_DELAY_S = 0.5
 ATTEMPTS = 5
+CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, ReceiptVanished)
 
 log = get_logger("writer")
 
@@ -105,7 +106,7 @@ class Writer:
         """What to reply, once the post is committed.
 
         Raises:
-            Overloaded: too many posts wait already, or the process is stopping.
+            Overloaded: too many posts wait already, conflict again and again, or we are stopping.
             DatabaseUnavailable: Postgres stayed away; the post is not acknowledged.
             InvalidInput: the post repeats an Idempotency-Key with another body.
         """
@@ -232,7 +233,7 @@ async def with_retries(
         except DatabaseUnavailable:
             if time.monotonic() + delay > deadline:
                 raise
-        except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, ReceiptVanished):
+        except CONFLICTS:
             conflicts += 1
             if conflicts == ATTEMPTS:
                 raise
@@ -244,4 +245,8 @@ def _refusal(error: Exception) -> Exception:
     """What one failing post is told; the database's own words may hold its text."""
     if isinstance(error, asyncpg.DataError | asyncpg.IntegrityConstraintViolationError):
         return InvalidInput("The database refuses a value of this post.", code="unstorable")
+    if isinstance(error, CONFLICTS):
+        return Overloaded(
+            "Other posts on the same rows came first too often; retry.", retry_after_s=1
+        )
     return error
