@@ -1,4 +1,4 @@
-"""What the database needs from time to time: old receipts go, next months' partitions come."""
+"""What the database needs from time to time: what is old goes, next months' partitions come."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from shared.errors import DatabaseUnavailable
 from shared.logs import get_logger
 
 INTERVAL_S = 3600.0
-RECEIPTS_PER_STATEMENT = 5000
+ROWS_PER_STATEMENT = 5000
 MONTHS_AHEAD = 3
 
 # In portions, so that no statement holds locks for long; posts insert receipts all the time.
@@ -19,27 +19,34 @@ DELETE FROM rlhf_receipts WHERE (project_id, key) IN (
     LIMIT $1 FOR UPDATE SKIP LOCKED
 ) RETURNING 1
 """
+EXPIRE_EVENTS = """
+DELETE FROM rlhf_outbox WHERE id IN (
+    SELECT id FROM rlhf_outbox WHERE created_at < now() - interval '30 days'
+    ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
+) RETURNING 1
+"""
 ENSURE_PARTITIONS = "SELECT heed_ensure_partitions($1)"
 
 log = get_logger("feedback_api")
 
 
 async def keep_up(pool: asyncpg.Pool) -> None:
-    """Do the work of `expire_receipts` and make partitions, every hour for ever; cancel to stop."""
+    """Delete what is old and make partitions, every hour for ever; cancel to stop."""
     while True:
         try:
             with reaching_database():
-                expired = await expire_receipts(pool)
+                receipts = await expire(pool, EXPIRE_RECEIPTS)
+                events = await expire(pool, EXPIRE_EVENTS)
                 partitions = await pool.fetchval(ENSURE_PARTITIONS, MONTHS_AHEAD)
-            log.info("upkeep is done", expired_receipts=expired, new_partitions=partitions)
+            log.info("upkeep is done", receipts=receipts, events=events, partitions=partitions)
         except (DatabaseUnavailable, asyncpg.PostgresError) as error:
             log.warning("upkeep waits for the next hour", type=type(error).__name__)
         await asyncio.sleep(INTERVAL_S)
 
 
-async def expire_receipts(pool: asyncpg.Pool) -> int:
-    """How many receipts older than 30 days were deleted."""
+async def expire(pool: asyncpg.Pool, statement: str) -> int:
+    """How many rows older than 30 days `EXPIRE_RECEIPTS` or `EXPIRE_EVENTS` deleted."""
     expired = 0
-    while deleted := len(await pool.fetch(EXPIRE_RECEIPTS, RECEIPTS_PER_STATEMENT)):
+    while deleted := len(await pool.fetch(statement, ROWS_PER_STATEMENT)):
         expired += deleted
     return expired
