@@ -8,8 +8,10 @@ from datetime import date, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Row, text
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.feedback_api.queries import count_days, count_values, read_halves
 
 IMPROVING_ABOVE = 0.8
 TASK_NAMES = {
@@ -17,46 +19,6 @@ TASK_NAMES = {
     "proofreading": "proofreading_quality",
     "rag": "rag_helpfulness",
 }
-
-# One scale for all: human_rating as it is, stars 1..5 as 0..1, a thumb as 1 or 0.
-_HALVES = text("""
-WITH scored AS (
-    SELECT task_type, agent_name, "timestamp", id, coalesce(
-        human_rating, (rating - 1) / 4.0,
-        CASE thumbs WHEN 'up' THEN 1.0 WHEN 'down' THEN 0.0 END) AS value
-    FROM rlhf_feedback WHERE project_id = :project_id AND "timestamp" >= :since
-), named AS (
-    SELECT 'task' AS kind, task_type AS name, "timestamp", id, value FROM scored
-    WHERE task_type IS NOT NULL
-    UNION ALL
-    SELECT 'agent', agent_name, "timestamp", id, value FROM scored WHERE agent_name IS NOT NULL
-    UNION ALL
-    SELECT 'all', 'all', "timestamp", id, value FROM scored
-), halved AS (
-    SELECT kind, name, value,
-           ntile(2) OVER (PARTITION BY kind, name, value IS NULL ORDER BY "timestamp", id) AS half
-    FROM named
-)
-SELECT kind, name, half, count(*) AS posts, count(value) AS rated,
-       avg(value)::float8 AS mean, var_samp(value)::float8 AS variance
-FROM halved GROUP BY kind, name, half ORDER BY kind, name, half
-""")
-_DISTRIBUTION = text("""
-SELECT CASE WHEN rating IS NOT NULL THEN rating::text ELSE thumbs END AS value, count(*) AS posts
-FROM rlhf_feedback
-WHERE project_id = :project_id AND "timestamp" >= :since
-  AND (rating IS NOT NULL OR thumbs IS NOT NULL)
-GROUP BY 1
-""")
-_VOLUME = text("""
-SELECT day, sum(feedback)::int AS feedback, sum(preferences)::int AS preferences FROM (
-    SELECT ("timestamp" AT TIME ZONE 'UTC')::date AS day, count(*) AS feedback, 0 AS preferences
-    FROM rlhf_feedback WHERE project_id = :project_id AND "timestamp" >= :since GROUP BY 1
-    UNION ALL
-    SELECT ("timestamp" AT TIME ZONE 'UTC')::date, 0, count(*)
-    FROM rlhf_preferences WHERE project_id = :project_id AND "timestamp" >= :since GROUP BY 1
-) AS counted GROUP BY day ORDER BY day
-""")
 
 
 class Judgement(BaseModel):
@@ -111,10 +73,9 @@ async def read_statistics(
     session: AsyncSession, project_id: int, since: datetime
 ) -> FeedbackStatistics:
     """What people posted since a moment, by task, agent, value and day."""
-    where = {"project_id": project_id, "since": since}
-    judged = _by_kind((await session.execute(_HALVES, where)).all())
-    counts = {row.value: row.posts for row in await session.execute(_DISTRIBUTION, where)}
-    volume = await session.execute(_VOLUME, where)
+    judged = _by_kind(await read_halves(session, project_id, since))
+    counts = await count_values(session, project_id, since)
+    volume = await count_days(session, project_id, since)
     return FeedbackStatistics(
         since=since,
         overall=judged["all"].get("all", judge([])),

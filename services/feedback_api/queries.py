@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy import ColumnElement, Row, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -27,6 +27,46 @@ from shared.errors import Conflict, InvalidInput, NotFound
 T = TypeVar("T", Feedback, Preference, InteractionRecord)
 
 MAX_HISTORY = 100
+
+# One scale for all: human_rating as it is, stars 1..5 as 0..1, a thumb as 1 or 0.
+_HALVES = text("""
+WITH scored AS (
+    SELECT task_type, agent_name, "timestamp", id, coalesce(
+        human_rating, (rating - 1) / 4.0,
+        CASE thumbs WHEN 'up' THEN 1.0 WHEN 'down' THEN 0.0 END) AS value
+    FROM rlhf_feedback WHERE project_id = :project_id AND "timestamp" >= :since
+), named AS (
+    SELECT 'task' AS kind, task_type AS name, "timestamp", id, value FROM scored
+    WHERE task_type IS NOT NULL
+    UNION ALL
+    SELECT 'agent', agent_name, "timestamp", id, value FROM scored WHERE agent_name IS NOT NULL
+    UNION ALL
+    SELECT 'all', 'all', "timestamp", id, value FROM scored
+), halved AS (
+    SELECT kind, name, value,
+           ntile(2) OVER (PARTITION BY kind, name, value IS NULL ORDER BY "timestamp", id) AS half
+    FROM named
+)
+SELECT kind, name, half, count(*) AS posts, count(value) AS rated,
+       avg(value)::float8 AS mean, var_samp(value)::float8 AS variance
+FROM halved GROUP BY kind, name, half ORDER BY kind, name, half
+""")
+_DISTRIBUTION = text("""
+SELECT CASE WHEN rating IS NOT NULL THEN rating::text ELSE thumbs END AS value, count(*) AS posts
+FROM rlhf_feedback
+WHERE project_id = :project_id AND "timestamp" >= :since
+  AND (rating IS NOT NULL OR thumbs IS NOT NULL)
+GROUP BY 1
+""")
+_VOLUME = text("""
+SELECT day, sum(feedback)::int AS feedback, sum(preferences)::int AS preferences FROM (
+    SELECT ("timestamp" AT TIME ZONE 'UTC')::date AS day, count(*) AS feedback, 0 AS preferences
+    FROM rlhf_feedback WHERE project_id = :project_id AND "timestamp" >= :since GROUP BY 1
+    UNION ALL
+    SELECT ("timestamp" AT TIME ZONE 'UTC')::date, 0, count(*)
+    FROM rlhf_preferences WHERE project_id = :project_id AND "timestamp" >= :since GROUP BY 1
+) AS counted GROUP BY day ORDER BY day
+""")
 
 
 @dataclass(frozen=True)
@@ -74,8 +114,8 @@ def conditions(
 
 
 def _cursor(row: Feedback | Preference | InteractionRecord) -> str:
-    text = f"{row.created_at.astimezone(UTC).isoformat()} {row.id}"
-    return base64.urlsafe_b64encode(text.encode()).decode()
+    place = f"{row.created_at.astimezone(UTC).isoformat()} {row.id}"
+    return base64.urlsafe_b64encode(place.encode()).decode()
 
 
 def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
@@ -196,3 +236,26 @@ async def add_steps(session: AsyncSession, steps: Sequence[ReasoningStep]) -> bo
                     "a recorded step never changes."
                 )
     return is_new
+
+
+async def read_halves(
+    session: AsyncSession, project_id: int, since: datetime
+) -> Sequence[Row[Any]]:
+    """Count, mean and variance of the earlier and later half of the ratings of each task and agent.
+
+    Columns: kind (`task`, `agent` or `all`), name, half (1 or 2), posts, rated, mean, variance.
+    """
+    where = {"project_id": project_id, "since": since}
+    return (await session.execute(_HALVES, where)).all()
+
+
+async def count_values(session: AsyncSession, project_id: int, since: datetime) -> dict[str, int]:
+    """How many live posts gave each number of stars or each thumb."""
+    where = {"project_id": project_id, "since": since}
+    return {row.value: row.posts for row in await session.execute(_DISTRIBUTION, where)}
+
+
+async def count_days(session: AsyncSession, project_id: int, since: datetime) -> Sequence[Row[Any]]:
+    """Live posts of each day, UTC. Columns: day, feedback, preferences."""
+    where = {"project_id": project_id, "since": since}
+    return (await session.execute(_VOLUME, where)).all()

@@ -121,9 +121,7 @@ class FeedbackIn(PostIn):
     feedback_type: FeedbackType | None = None
     correction: StorableText | StorableObject | None = _also("correction", "human_correction")
     annotations: list[AnnotationIn] | None = Field(None, min_length=1, max_length=1000)
-    aspects: (
-        dict[Name, Annotated[float, Field(ge=0, le=5, allow_inf_nan=False, strict=True)]] | None
-    ) = None
+    aspects: dict[Name, AspectScore] | None = None
     implicit: ImplicitIn | list[ImplicitIn] | None = None
 
 
