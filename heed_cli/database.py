@@ -1,36 +1,21 @@
-"""How commands reach the database: started when it must be, and left as it was found."""
+"""How commands speak to the database: in one transaction, on the schema of this code."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.config import Settings
-from shared.db import embedded, migrate
-from shared.db.connect import resolve_database_url
+from shared.db import migrate
+from shared.db.connect import database
 from shared.db.engine import create_engine, create_sessions
 from shared.db.faults import reaching_database
 from shared.errors import SchemaOutdated
 
 T = TypeVar("T")
-
-
-@contextmanager
-def database(settings: Settings) -> Iterator[str]:
-    """The URL of the deployment's database; an embedded one that did not run stops afterwards.
-
-    Raises:
-        HeedError: it cannot be reached or started.
-    """
-    was_running = settings.database_url is not None or embedded.attach(settings.data_dir)
-    try:
-        yield resolve_database_url(settings, start=True)
-    finally:
-        if not was_running:
-            embedded.stop(settings.data_dir)
 
 
 def in_transaction(

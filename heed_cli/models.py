@@ -1,6 +1,7 @@
-"""`heed models list | show | promote | rollback`."""
+"""`heed models list | show | export | promote | rollback`."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,6 +59,28 @@ def show(version: Version, name: Name = "reward", data_dir: DataDir = None) -> N
         say(f"  gate: {explain(found.gate)}")
     say(f"  dataset {found.dataset_id}, run {found.run_id}\n  sha256 {found.sha256}\n  {folder}")
     say(json.dumps(found.metrics, indent=2, sort_keys=True))
+
+
+@app.command()
+def export(
+    version: Version,
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    name: Name = "reward",
+    data_dir: DataDir = None,
+) -> None:
+    """Write a model that reads one embedding as a plain sentence-transformers folder."""
+    from services.trainer.exports import export_sentence_transformers
+    from shared.registry import find_version
+
+    async def write(workplace: "Workplace") -> "ModelVersion":
+        async with workplace.sessions() as session:
+            found = await find_version(session, version, name=name)
+        artifact = workplace.store.path(found.uri)
+        export_sentence_transformers(artifact, folder, secret=workplace.secret)
+        return found
+
+    found = at_workplace(data_dir, write)
+    done("exported", f"{found.name} version {found.version} to {folder}")
 
 
 @app.command()

@@ -103,7 +103,8 @@ def logs(
 @app.command()
 def migrate(data_dir: DataDir = None) -> None:
     """Bring the database schema up to date. `heed up` does it by itself."""
-    from heed_cli.database import database, upgrade
+    from heed_cli.database import upgrade
+    from shared.db.connect import database
 
     settings = Deployment.of(data_dir).settings
     with database(settings) as url:

@@ -2,16 +2,17 @@
 
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
-from heed_cli.database import database
 from heed_cli.services import DataDir
 from heed_cli.terminal import cells, console, done, note, say
 from heed_cli.workplace import at_workplace, this_command, trainer_settings
 from shared.contracts.training import RunKind, TrainingRequest
+from shared.db.connect import database
+from shared.errors import InvalidInput
 
 if TYPE_CHECKING:
     from services.trainer.config import TrainerSettings
@@ -38,7 +39,8 @@ Name = Annotated[str, typer.Option(help="Name the model is registered under.")]
 def embedding(
     *,
     mode: Annotated[
-        str, typer.Option(help="`default`, or `original`: the joint-embedding classifier.")
+        Literal["default", "original"],
+        typer.Option(help="`original` is the joint-embedding classifier."),
     ] = "default",
     base_model: BaseModel = None,
     dataset: DatasetFile = None,
@@ -67,6 +69,10 @@ def reward(  # noqa: PLR0913 - the flags people know
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-5,
     max_tokens: Annotated[int, typer.Option(min=16, help="Window of prompt and response.")] = 256,
     logging_steps: Annotated[int, typer.Option(min=1, help="Steps between reports.")] = 100,
+    eval_steps: Annotated[
+        int, typer.Option(min=1, help="Evaluate so often, and each epoch.")
+    ] = 500,
+    save_steps: Annotated[int, typer.Option(min=1, help="Save so often too.")] = 500,
     min_rated: MinRated = None,
     name: Name = "reward",
     queue: Queue = False,
@@ -80,6 +86,8 @@ def reward(  # noqa: PLR0913 - the flags people know
         "learning_rate": learning_rate,
         "max_tokens": max_tokens,
         "logging_steps": logging_steps,
+        "eval_steps": eval_steps,
+        "save_steps": save_steps,
         "min_rated": min_rated,
     }
     request = _request(RunKind.REWARD_TRANSFORMER, recipe, dataset, name)
@@ -162,6 +170,10 @@ def _request(
 def _train(
     request: TrainingRequest, data_dir: Path | None, *, output: Path | None, is_queued: bool
 ) -> None:
+    if is_queued and output is not None:
+        raise InvalidInput(
+            "--queue returns before there is a model to copy: leave out --output or --queue."
+        )
     if is_queued:
         run_id = at_workplace(data_dir, lambda workplace: _enqueue(workplace, request))
         done("queued", f"{run_id}; `heed train runs` shows how it goes")
@@ -171,7 +183,7 @@ def _train(
     if output is not None:
         from services.trainer.execution import export_folder
 
-        export_folder(finished, output)
+        export_folder(finished.folder, output)
         done("copied", str(output))
 
 

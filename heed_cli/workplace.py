@@ -7,9 +7,9 @@ from pathlib import Path
 from shlex import join
 from typing import TYPE_CHECKING, TypeVar
 
-from heed_cli.database import database
 from heed_cli.terminal import note
 from shared.config import load_settings
+from shared.db.connect import database
 
 if TYPE_CHECKING:
     from services.trainer.config import TrainerSettings

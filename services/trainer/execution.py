@@ -14,12 +14,14 @@ from pathlib import Path
 from types import FrameType
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from pydantic import ValidationError
 
 from services.trainer.config import TrainerSettings
 from services.trainer.faults import where
 from services.trainer.progress import Reporter, Show
 from services.trainer.runs import Desk, Finished, execute
 from services.trainer.workplace import Workplace, code_version, open_workplace, tidy
+from shared.contracts.manifest import RewardManifest
 from shared.contracts.training import TrainingRequest
 from shared.contracts.values import RunStatus
 from shared.db.tables import TrainingRun
@@ -97,8 +99,8 @@ def interrupted_notice(run: TrainingRun) -> str:
     )
 
 
-def export_folder(finished: Finished, output: Path) -> None:
-    """Copy a finished run's artifact to a folder of the person's choice.
+def export_folder(artifact: Path, output: Path) -> None:
+    """Copy a model's artifact to a folder of the person's choice, in place of an earlier model.
 
     Raises:
         ConfigError: the folder cannot be written, or holds something else already.
@@ -107,15 +109,26 @@ def export_folder(finished: Finished, output: Path) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(finished.folder, aside)
-        if (output / "reward_model.json").exists():
-            shutil.rmtree(output)  # an earlier model of ours
+        shutil.copytree(artifact, aside)
+        if _is_model(output):
+            shutil.rmtree(output)
         aside.rename(output)
     except OSError as error:
         raise ConfigError(
             f"The model is registered, but {output} cannot be written ({error.strerror}); "
             "give another --output."
         ) from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether a folder is the artifact of a reward model, judged by a manifest that can be read."""
+    try:
+        RewardManifest.model_validate_json((folder / "reward_model.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValidationError):
+        return False
+    return True
 
 
 @contextmanager

@@ -7,10 +7,10 @@ from services.trainer.execution import export_folder, train_here
 from services.trainer.runs import Finished
 from shared.config import load_settings
 from shared.contracts.training import RunKind, TrainingRequest
-from shared.db.connect import resolve_database_url
+from shared.db.connect import database as running_database
 
 
-def train_reward_model(
+def train_reward_model(  # noqa: PLR0913 - the parameters people know
     base_model: str = "bert-base-uncased",
     dataset: str | Path | None = None,
     output: str | Path | None = None,
@@ -18,6 +18,9 @@ def train_reward_model(
     epochs: int = 3,
     batch_size: int = 8,
     learning_rate: float = 2e-5,
+    logging_steps: int = 100,
+    eval_steps: int = 500,
+    save_steps: int = 500,
 ) -> Finished:
     """A transformer reward model, trained, gated and registered; `output` gets a copy.
 
@@ -28,6 +31,9 @@ def train_reward_model(
         epochs: most passes over the training pairs.
         batch_size: pairs in one optimizer step.
         learning_rate: peak of AdamW.
+        logging_steps: optimizer steps between two reports.
+        eval_steps: evaluate so often, and after each epoch.
+        save_steps: keep a checkpoint so often, and after each epoch.
 
     Raises:
         HeedError: it could not be done; the message says why and what to do.
@@ -38,7 +44,9 @@ def train_reward_model(
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
-        "logging_steps": 100,
+        "logging_steps": logging_steps,
+        "eval_steps": eval_steps,
+        "save_steps": save_steps,
     }
     request = TrainingRequest(
         kind=RunKind.REWARD_TRANSFORMER,
@@ -46,7 +54,8 @@ def train_reward_model(
         dataset_file=str(Path(dataset).absolute()) if dataset else None,
         command="train_reward_model(…)",
     )
-    finished = train_here(settings, resolve_database_url(settings, start=True), request)
+    with running_database(settings) as url:
+        finished = train_here(settings, url, request)
     if output is not None:
-        export_folder(finished, Path(output))
+        export_folder(finished.folder, Path(output))
     return finished

@@ -1,8 +1,26 @@
 """Which database a process talks to."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from shared.config import Settings
 from shared.db import embedded
 from shared.errors import DatabaseUnavailable
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """The URL of the deployment's database; an embedded one that did not run stops afterwards.
+
+    Raises:
+        HeedError: it cannot be reached or started.
+    """
+    was_running = settings.database_url is not None or embedded.attach(settings.data_dir)
+    try:
+        yield resolve_database_url(settings, start=True)
+    finally:
+        if not was_running:
+            embedded.stop(settings.data_dir)
 
 
 def resolve_database_url(settings: Settings, *, start: bool = False) -> str:

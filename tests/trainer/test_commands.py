@@ -86,6 +86,35 @@ async def test_a_model_is_trained_listed_and_copied(run, insert, polite, tmp_pat
     assert "better" in run("heed", "models", "show", "champion").stdout
 
 
+def test_a_queued_run_cannot_be_copied_and_a_wrong_mode_is_refused(run, tmp_path: Path):
+    queued = run("heed", "train", "embedding", "--queue", "--output", tmp_path / "model")
+    mistyped = run("heed", "train", "embedding", "--mode", "orignal")
+
+    assert queued.returncode == 1
+    assert queued.stderr.splitlines() == [
+        "heed: --queue returns before there is a model to copy: leave out --output or --queue."
+    ]
+    assert mistyped.returncode == 2
+    assert "orignal" in mistyped.stderr
+
+
+async def test_only_a_model_of_one_embedding_is_exported_for_sentence_transformers(
+    run, insert, polite, tmp_path: Path
+):
+    await insert(*polite())
+    run("heed", "train", "embedding", "--mode", "original")
+    run("heed", "train", "embedding")
+
+    exported = run("heed", "models", "export", 1, tmp_path / "plain")
+    refused = run("heed", "models", "export", 2, tmp_path / "product")
+
+    assert exported.returncode == 0, exported.stderr
+    assert (tmp_path / "plain" / "modules.json").exists()
+    assert refused.returncode == 1
+    assert "--mode original" in refused.stderr
+    assert not (tmp_path / "product").exists()
+
+
 async def test_train_reward_sbert_takes_its_settings_from_the_environment(
     run, sessions, insert, feedback, monkeypatch
 ):

@@ -11,11 +11,21 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from services.trainer.backbones import resolve_backbone
 from services.trainer.checkpoints import newest_whole_checkpoint
 from services.trainer.examples import PreferencePair, RewardDataset
-from services.trainer.recipes.transformer_reward import TransformerParams, token_pairs, train
+from services.trainer.recipes.transformer_reward import (
+    TransformerParams,
+    fine_tune,
+    token_pairs,
+    train,
+    validation_split,
+)
 from services.trainer.reward_metrics import pair_margins
+from services.trainer.training import train_reward_model
 from shared.contracts.manifest import Truncation
+from shared.db import embedded
+from shared.db.migrate import upgrade
 from shared.errors import NotEnoughData
 from shared.ml.artifact import load_scorer
 from shared.ml.scorer import Pair
@@ -134,6 +144,48 @@ def test_a_stopped_run_goes_on_from_its_newest_whole_checkpoint(
         for name in ("stopped", "whole")
     ]
     assert abs(rewards[0] - rewards[1]).max() <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("rhythm", "expected"),
+    [({}, [10, 20]), ({"eval_steps": 4, "save_steps": 7}, [4, 8, 10, 12, 16, 20])],
+)
+def test_it_is_evaluated_every_so_many_steps_and_after_each_epoch_and_the_best_is_kept(
+    tiny_bert: Path, dataset: RewardDataset, tmp_path: Path, rhythm: dict, expected: list[int]
+) -> None:
+    given = {"base_model": str(tiny_bert), "epochs": 2, **rhythm}
+    kept, held = validation_split(dataset.train_pairs, seed=1)
+    params = SMALL.model_copy(update=given)
+    source = resolve_backbone(str(tiny_bert))
+
+    tuned = fine_tune(source, kept[:40], held, params, work=tmp_path, progress=lambda *_: None)
+
+    losses = {entry["step"]: entry["eval_loss"] for entry in tuned.history if "eval_loss" in entry}
+    best = min(losses, key=losses.__getitem__)
+    assert list(losses) == expected
+    assert tuned.report["validation_loss"] == losses[best]
+    assert (tmp_path / f"checkpoint-{best}" / "model.safetensors").exists()
+
+
+def test_the_python_function_stops_the_postgres_it_started(
+    tiny_bert: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade(embedded.start(data_dir).url())
+    embedded.stop(data_dir)
+    monkeypatch.setenv("HEED_DATA_DIR", str(data_dir))
+    monkeypatch.delenv("HEED_DATABASE_URL", raising=False)
+    lines = [
+        {"prompt": f"what is {'one ' * at}", "chosen": "kind", "rejected": "rude"}
+        for at in range(60)
+    ]
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    finished = train_reward_model(str(tiny_bert), path, tmp_path / "model", epochs=1)
+
+    assert finished.version.version == 1
+    assert (tmp_path / "model" / "model.safetensors").exists()
+    assert embedded.attach(data_dir) is None
 
 
 def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:

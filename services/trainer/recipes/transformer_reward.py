@@ -3,7 +3,7 @@
 Pairs are tokenised and truncated here, because TRL drops pairs that are too long and adds an
 end-of-sequence token that BERT-type tokenizers do not have. Truncation cuts the prompt first, and
 the same code reads pairs when the model is served. A grouped part of the training pairs picks the
-epoch that is kept: fine-tuning on little feedback overfits within one or two.
+step that is kept: fine-tuning on little feedback overfits within an epoch or two.
 """
 
 import shutil
@@ -46,7 +46,9 @@ class TransformerParams(BaseModel):
     learning_rate: float = Field(5e-5, gt=0, description="Peak of AdamW, after 10 % warm-up.")
     max_tokens: int = Field(256, ge=16, description="Window of prompt and response together.")
     read_prompt: bool = Field(True, description="Show the prompt to the model.")
-    logging_steps: int = Field(10, ge=1, description="Optimizer steps between two progress lines.")
+    logging_steps: int = Field(100, ge=1, description="Optimizer steps between two reports.")
+    eval_steps: int = Field(500, ge=1, description="Evaluate so often, and after each epoch.")
+    save_steps: int = Field(500, ge=1, description="Checkpoint so often, and after each epoch.")
     seed: int = Field(42, description="Of weights, order and the validation split.")
     threads: int = Field(1, ge=1, description="Threads on a CPU.")
 
@@ -140,12 +142,12 @@ def fine_tune(
     work: Path,
     progress: Progress,
 ) -> TunedModel:
-    """The classifier after the epoch with the lowest validation loss.
+    """The classifier at the evaluation with the lowest validation loss.
 
     Args:
         source: where the pretrained weights are.
         kept: pairs to learn from.
-        held: pairs that pick the epoch.
+        held: pairs that pick the step.
         params: the recipe's parameters.
         work: folder of checkpoints and of the final weights.
         progress: called after each logged step.
@@ -154,6 +156,8 @@ def fine_tune(
         NotEnoughData: no pair can be told apart within the window.
     """
     import torch
+
+    from services.trainer.callbacks import ProgressReport, StepsWithinEpochs
 
     torch.set_num_threads(params.threads)
     model, processing = _open_pretrained(source.folder, seed=params.seed)
@@ -164,7 +168,10 @@ def fine_tune(
     tokenizer = PairTokenizer(folder, truncation, separator=separator)
     train_rows, valid_rows = token_pairs(tokenizer, kept), token_pairs(tokenizer, held)
     trainer = _build_trainer(model, processing, (train_rows, valid_rows), params, work=work)
-    trainer.add_callback(_progress_callback(progress))
+    trainer.add_callback(ProgressReport(progress))
+    trainer.add_callback(
+        StepsWithinEpochs(eval_steps=params.eval_steps, save_steps=params.save_steps)
+    )
     result = trainer.train(resume_from_checkpoint=newest_whole_checkpoint(work))
     model = trainer.model.cpu().eval()
     model.save_pretrained(folder)
@@ -177,7 +184,7 @@ def fine_tune(
 def validation_split(
     pairs: Sequence[PreferencePair], *, seed: int
 ) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """Training pairs and about a fifth of the prompt groups that pick the epoch.
+    """Training pairs and about a fifth of the prompt groups that pick the step.
 
     Raises:
         NotEnoughData: there are no comparisons, or all are on one prompt.
@@ -287,22 +294,6 @@ def _reward_config(params: TransformerParams, work: Path, *, device_has_cuda: bo
         disable_tqdm=True,
         seed=params.seed,
     )
-
-
-def _progress_callback(progress: Progress) -> Any:
-    from transformers import TrainerCallback
-
-    class Report(TrainerCallback):
-        """Hands each logged step to `progress`, which may raise to stop the run."""
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            numbers = {name: float(value) for name, value in (logs or {}).items() if name in _SHOWN}
-            progress(0.05 + 0.85 * state.global_step / max(state.max_steps, 1), "train", numbers)
-
-    return Report()
-
-
-_SHOWN = frozenset({"loss", "accuracy", "epoch", "eval_loss", "eval_accuracy", "learning_rate"})
 
 
 def _columns(rows: TokenPairs) -> dict[str, list[list[int]]]:

@@ -1,0 +1,48 @@
+"""What TRL's trainer calls between its steps: when to evaluate and save, and whom to tell.
+
+It evaluates and saves at each epoch's end by itself, which is when little data is kept from
+overfitting; long epochs are evaluated in between too.
+"""
+
+from typing import Any
+
+from transformers import TrainerCallback
+
+from services.trainer.trained import Progress
+
+_SHOWN = frozenset({"loss", "accuracy", "epoch", "eval_loss", "eval_accuracy", "learning_rate"})
+
+
+class ProgressReport(TrainerCallback):
+    """Hands each logged step to `progress`, which may raise to stop the run."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        numbers = {name: float(value) for name, value in (logs or {}).items() if name in _SHOWN}
+        done = 0.05 + 0.85 * state.global_step / max(state.max_steps, 1)
+        self._progress(done, "train", numbers)
+
+
+class StepsWithinEpochs(TrainerCallback):
+    """Evaluates and saves every so many steps, and saves whatever evaluation was the best.
+
+    Without the latter the best weights would be lost unless both fall on one step.
+    """
+
+    def __init__(self, *, eval_steps: int, save_steps: int) -> None:
+        self._eval_steps = eval_steps
+        self._save_steps = save_steps
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if float(state.epoch).is_integer():
+            return  # the epoch's end comes next
+        if state.global_step % self._eval_steps == 0:
+            control.should_evaluate = True
+        if state.global_step % self._save_steps == 0:
+            control.should_save = True
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if state.best_metric is None or more["metrics"]["eval_loss"] < state.best_metric:
+            control.should_save = True
