@@ -4,6 +4,7 @@ The dump comes before the artifacts: those are named by their content and only e
 artifact that the dump speaks of is in the file.
 """
 
+import hashlib
 import hmac
 import shutil
 from collections.abc import Iterator
@@ -16,21 +17,25 @@ from typing import Annotated
 
 import typer
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heed_cli.archive import Facts, new_archive, unpack
-from heed_cli.database import database, in_transaction, require_known, upgrade
+from heed_cli.database import in_transaction, require_known, upgrade
 from heed_cli.deployment import UNFINISHED_RESTORE, Deployment
 from heed_cli.postgres_dump import dump, load
 from heed_cli.services import DataDir
 from heed_cli.terminal import done, hint, say, working
 from shared.config import Settings
 from shared.db import embedded, migrate
+from shared.db.connect import database
 from shared.errors import ConfigError, Conflict
 from shared.privacy import fingerprint, load_secret
 
 app = typer.Typer()
 _DUMP, _SECRET, _ARTIFACTS = "database.dump", "secret.key", "artifacts"
+_LOADING = "restore.loading"
+_KEPT = (_SECRET, _LOADING)
 _TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname !~ '^pg_|^information_schema$'"
 File = Annotated[Path, typer.Argument(help="The backup, such as `heed-2026-01-31.tar`.")]
 
@@ -74,11 +79,12 @@ def restore(file: File, data_dir: DataDir = None) -> None:
         require_known(facts["schema"])
         secret = _secret_of(settings, aside, facts["secret_fingerprint"])
         with database(settings) as url:
-            _require_empty(url)
-            load(url, in_transaction(url, _major, on_any_schema=True), aside / _DUMP)
+            is_loaded = _is_loaded(settings, url, aside / _DUMP)
+            if (aside / _ARTIFACTS).exists():
+                shutil.copytree(aside / _ARTIFACTS, settings.artifacts, dirs_exist_ok=True)
+            if not is_loaded:
+                _load(settings, url, aside / _DUMP)
             schema = upgrade(url)
-        if (aside / _ARTIFACTS).exists():
-            shutil.copytree(aside / _ARTIFACTS, settings.artifacts, dirs_exist_ok=True)
         if secret is not None:
             secret.rename(settings.data_dir / _SECRET)
     done("restore", f"{settings.data_dir}: backup of {facts['made_at']:.16}, schema {schema}")
@@ -109,7 +115,10 @@ def _stored(artifacts: Path) -> Iterator[Path]:
 
 @contextmanager
 def _emptied_on_failure(settings: Settings) -> Iterator[Path]:
-    """A folder to unpack into; while it exists, the data dir is known to be half restored."""
+    """A folder to unpack into; while it exists, the data dir is known to be half restored.
+
+    It stays once the database of a server may hold the backup, which we must not empty.
+    """
     aside = settings.data_dir / UNFINISHED_RESTORE
     if not aside.exists():
         _require_no_files(settings)
@@ -126,12 +135,15 @@ def _emptied_on_failure(settings: Settings) -> Iterator[Path]:
         yield aside
     except BaseException:
         _clear(settings)
+        if (settings.data_dir / _LOADING).exists():
+            aside.mkdir(mode=0o700)
         raise
     shutil.rmtree(aside)
+    (settings.data_dir / _LOADING).unlink(missing_ok=True)
 
 
 def _require_no_files(settings: Settings) -> None:
-    there = {path.name for path in settings.data_dir.glob("*")} - {_SECRET}
+    there = {path.name for path in settings.data_dir.glob("*")} - set(_KEPT)
     if there or any(settings.artifacts.glob("*")):
         raise Conflict(
             f"{settings.data_dir} is in use: restore into an empty folder (--data-dir), "
@@ -145,7 +157,7 @@ def _clear(settings: Settings) -> None:
     for path in (*settings.artifacts.glob("*"), *settings.data_dir.glob("*")):
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != _SECRET:
+        elif path.name not in _KEPT:
             path.unlink(missing_ok=True)
 
 
@@ -170,6 +182,29 @@ def _secret_of(settings: Settings, aside: Path, expected: str) -> Path | None:
     return None
 
 
-def _require_empty(url: str) -> None:
-    if in_transaction(url, lambda session: session.scalar(text(_TABLES)), on_any_schema=True):
-        raise Conflict("The database at HEED_DATABASE_URL has tables: restore into an empty one.")
+def _is_loaded(settings: Settings, url: str, dump_file: Path) -> bool:
+    """Whether an attempt that was killed had loaded this very dump into this very database.
+
+    Raises:
+        Conflict: the database holds something else.
+    """
+    if not in_transaction(url, lambda session: session.scalar(text(_TABLES)), on_any_schema=True):
+        return False
+    mark = settings.data_dir / _LOADING
+    if mark.exists() and mark.read_text() == _mark(url, dump_file):
+        return True
+    raise Conflict("The database at HEED_DATABASE_URL has tables: restore into an empty one.")
+
+
+def _load(settings: Settings, url: str, dump_file: Path) -> None:
+    """All of the dump or nothing; it is marked first, since a kill may come after the commit."""
+    if settings.database_url is not None:
+        (settings.data_dir / _LOADING).write_text(_mark(url, dump_file))
+    load(url, in_transaction(url, _major, on_any_schema=True), dump_file)
+
+
+def _mark(url: str, dump_file: Path) -> str:
+    with dump_file.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    where = make_url(url).render_as_string()  # without the password
+    return hashlib.sha256(f"{where} {content}".encode()).hexdigest()

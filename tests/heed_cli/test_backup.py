@@ -3,6 +3,7 @@
 import asyncio
 import json
 import secrets
+import sys
 from collections.abc import Iterator
 
 import asyncpg
@@ -148,6 +149,16 @@ def execute(url: str, *statements: str) -> None:
     asyncio.run(run())
 
 
+def tables(url: str) -> list[str]:
+    async def read() -> list[str]:
+        connection = await asyncpg.connect(url)
+        found = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname='public'")
+        await connection.close()
+        return [row["tablename"] for row in found]
+
+    return asyncio.run(read())
+
+
 def test_a_database_server_is_restored_into_an_empty_database_only(servers, heed, other):
     source, target = ({"HEED_DATABASE_URL": url} for url in servers)
     heed.done("migrate", **source)
@@ -157,6 +168,51 @@ def test_a_database_server_is_restored_into_an_empty_database_only(servers, heed
     assert "has tables" in other.refused("restore", heed.home / "b.tar", **source)
     other.done("restore", heed.home / "b.tar", **target)
     assert contents(servers[0]) == contents(servers[1])
+
+
+def test_a_load_that_fails_leaves_an_empty_database_and_can_be_tried_again(kept, servers, other):
+    heed, uri = kept
+    heed.done("backup", "b.tar")
+    target = {"HEED_DATABASE_URL": servers[0]}
+    execute(servers[0], "CREATE VIEW chat_feedback AS SELECT 1")  # pg_restore meets it late
+
+    assert "pg_restore failed" in other.refused("restore", heed.home / "b.tar", **target)
+
+    assert tables(servers[0]) == []
+    assert "did not finish: run it again" in other.refused("up", **target)
+    execute(servers[0], "DROP VIEW chat_feedback")
+    other.done("restore", heed.home / "b.tar", **target)
+    assert "web-app" in other.done("keys", "list", **target)
+    assert FolderStore(other.data_dir / "artifacts").path(uri).exists()
+    assert list(other.data_dir.glob("restore.*")) == []
+
+
+def test_a_restore_that_was_killed_after_the_load_goes_on(kept, servers, other):
+    heed, uri = kept
+    heed.done("backup", "b.tar")
+    target = {"HEED_DATABASE_URL": servers[0]}
+    code = (
+        "import os, heed_cli.backup as b; from heed_cli.main import main\n"
+        "b.upgrade = lambda url: os.kill(os.getpid(), 9)\n"
+        f"main(['restore', {str(heed.home / 'b.tar')!r}])"
+    )
+    assert other.run([sys.executable, "-P", "-c", code], **target).returncode == -9
+    (heed.home / "cut.tar").write_bytes((heed.home / "b.tar").read_bytes()[:9000])
+
+    assert "not a whole backup" in other.refused("restore", heed.home / "cut.tar", **target)
+    assert "did not finish: run it again" in other.refused("up", **target)
+    heed.done("keys", "create", "later")
+    heed.done("backup", "later.tar")
+    assert "has tables" in other.refused("restore", heed.home / "later.tar", **target)
+    other.done("restore", heed.home / "b.tar", **target)
+
+    listed = other.done("keys", "list", **target)
+    assert "web-app" in listed
+    assert "later" not in listed
+    assert FolderStore(other.data_dir / "artifacts").path(uri).exists()
+    secret = (other.data_dir / "secret.key").read_text()
+    assert secret == (heed.data_dir / "secret.key").read_text()
+    assert list(other.data_dir.glob("restore.*")) == []
 
 
 @pytest.mark.slow
