@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from shared.errors import ArtifactError
+from shared.folders import close_to_others, make_private
 from shared.ids import new_id
 
 _SCHEME = "artifact://"
@@ -105,7 +106,8 @@ class FolderStore:
 
     def _keep(self, copy: Path, kind: str) -> str:
         place = self.root / str(self.project_id) / kind / copy.name
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_private(place.parent)
+        close_to_others(copy)
         _flush_tree(copy)
         if place.exists() and _digest(place) != _digest(copy):
             _remove(place)  # a damaged copy must not stand in for the whole one
@@ -129,7 +131,7 @@ def _explained(root: Path) -> Iterator[None]:
 def _lock_new_folder(place: Path) -> int:
     """Make the folder and lock it; again if a cleaner removed it in between."""
     while True:
-        place.mkdir(parents=True, exist_ok=True)
+        make_private(place)
         handle = os.open(place, os.O_RDONLY)
         fcntl.flock(handle, fcntl.LOCK_EX)
         if place.exists() and place.stat().st_ino == os.fstat(handle).st_ino:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from shared.config import Settings
 from shared.errors import ConfigError
+from shared.folders import make_private
 
 MIN_SECRET_CHARS = 32
 
@@ -47,7 +48,7 @@ def load_secret(settings: Settings) -> bytes:
 
 def _create_once(path: Path, content: str) -> None:
     """Write `path` whole or not at all; whoever comes second keeps the first one's file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

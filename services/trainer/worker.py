@@ -23,6 +23,7 @@ from shared.db.faults import reaching_database
 from shared.db.listen import listen
 from shared.db.tables import TrainingRun
 from shared.errors import DatabaseUnavailable, RunInterrupted
+from shared.folders import make_private
 from shared.jobs import CHANNEL, claim, finish, release, renew, requeue_interrupted, retry
 from shared.logs import get_logger
 
@@ -156,14 +157,14 @@ class Worker:
 
     def _show_life(self) -> None:
         path = life_file(self._workplace.settings)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         path.touch()
 
 
 @asynccontextmanager
 async def _child(run: TrainingRun, log_path: Path) -> AsyncIterator[Process]:
     """A child process executing the run; it and all its children are gone afterwards."""
-    log_path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(log_path.parent)
     asked = ("--run", run.id, "--attempt", run.attempt, "--parent", os.getpid())
     with log_path.open("wb") as sink:
         child = await asyncio.create_subprocess_exec(
