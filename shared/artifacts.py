@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from shared.errors import ArtifactError
+from shared.files import flush, flush_tree
 from shared.folders import close_to_others, make_private
 from shared.ids import new_id
 
@@ -108,12 +109,12 @@ class FolderStore:
         place = self.root / str(self.project_id) / kind / copy.name
         make_private(place.parent)
         close_to_others(copy)
-        _flush_tree(copy)
+        flush_tree(copy)
         if place.exists() and _digest(place) != _digest(copy):
             _remove(place)  # a damaged copy must not stand in for the whole one
         if not place.exists():
             _rename_unless_stored(copy, place)
-            _flush(place.parent)
+            flush(place.parent)
         return f"{_SCHEME}{self.project_id}/{kind}/{copy.name}"
 
 
@@ -169,16 +170,3 @@ def _remove(place: Path) -> None:
         shutil.rmtree(place, ignore_errors=True)
     else:
         place.unlink(missing_ok=True)
-
-
-def _flush_tree(place: Path) -> None:
-    for path in (place, *place.rglob("*")):
-        _flush(path)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

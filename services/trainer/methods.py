@@ -1,7 +1,7 @@
 """The recipes by the kind of run that follows them; each is imported when it is needed."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -10,8 +10,6 @@ from services.trainer.trained import Progress, TrainedReward
 from services.trainer.workplace import Workplace, code_version
 from shared.contracts.training import RunKind, TrainingRequest
 from shared.errors import InvalidInput
-
-P = TypeVar("P", bound=BaseModel)
 
 
 def train_reward(
@@ -30,11 +28,18 @@ def train_reward(
         ConfigError: the pretrained model is not to be had.
         ArtifactError: the folder cannot be written.
     """
-    train = _embedding if request.kind is RunKind.REWARD_EMBEDDING else _transformer
-    return train(request, dataset, workplace, output=output, progress=progress)
+    params, train = _recipe(request.kind)
+    return train(
+        dataset,
+        _parsed(params, request, workplace),
+        output=output,
+        secret=workplace.secret,
+        progress=progress,
+        code_version=code_version(),
+    )
 
 
-def _parsed(kind: type[P], request: TrainingRequest, workplace: Workplace) -> P:
+def _parsed(kind: type[BaseModel], request: TrainingRequest, workplace: Workplace) -> BaseModel:
     try:
         return kind(**{"min_rated": workplace.settings.min_rated} | request.recipe)
     except ValidationError as error:
@@ -43,41 +48,12 @@ def _parsed(kind: type[P], request: TrainingRequest, workplace: Workplace) -> P:
         raise InvalidInput(f"The parameter {name} is wrong: {first['msg']}.") from None
 
 
-def _embedding(
-    request: TrainingRequest,
-    dataset: RewardDataset,
-    workplace: Workplace,
-    *,
-    output: Path,
-    progress: Progress,
-) -> TrainedReward:
-    from services.trainer.recipes.embedding_reward import EmbeddingParams, train
+def _recipe(kind: RunKind) -> tuple[type[BaseModel], Callable[..., TrainedReward]]:
+    """The parameters of a kind of run, and what trains with them."""
+    if kind is RunKind.REWARD_EMBEDDING:
+        from services.trainer.recipes import embedding_reward
 
-    return train(
-        dataset,
-        _parsed(EmbeddingParams, request, workplace),
-        output=output,
-        secret=workplace.secret,
-        progress=progress,
-        code_version=code_version(),
-    )
+        return embedding_reward.EmbeddingParams, embedding_reward.train
+    from services.trainer.recipes import transformer_reward
 
-
-def _transformer(
-    request: TrainingRequest,
-    dataset: RewardDataset,
-    workplace: Workplace,
-    *,
-    output: Path,
-    progress: Progress,
-) -> TrainedReward:
-    from services.trainer.recipes.transformer_reward import TransformerParams, train
-
-    return train(
-        dataset,
-        _parsed(TransformerParams, request, workplace),
-        output=output,
-        secret=workplace.secret,
-        progress=progress,
-        code_version=code_version(),
-    )
+    return transformer_reward.TransformerParams, transformer_reward.train

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.trainer.config import TrainerSettings
 from services.trainer.execution import EXIT_LOST, EXIT_REFUSED, interrupted_notice, owner_name
-from services.trainer.workplace import Workplace, code_version, open_workplace, tidy
+from services.trainer.workplace import Workplace, code_version, open_workplace, run_log, tidy
 from shared.contracts.values import RunStatus
 from shared.db.faults import reaching_database
 from shared.db.listen import listen
@@ -111,7 +111,7 @@ class Worker:
 
     async def _execute(self, run: TrainingRun) -> None:
         log.info("run starts", run=str(run.id), kind=run.kind, attempt=run.attempt)
-        log_path = self._workplace.settings.data_dir / "logs" / f"run-{run.id}.log"
+        log_path = run_log(self._workplace.settings, run.id)
         try:
             async with _child(run, log_path) as child:
                 ending = await self._watch(run, child)

@@ -1,7 +1,8 @@
 """What every training run needs at hand: settings, database, artifact store and secret."""
 
 import hashlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +26,8 @@ from shared.db.secret_check import claim_or_refuse
 from shared.db.tables import TrainingRun
 from shared.jobs import mark_interrupted
 from shared.privacy import fingerprint, load_secret
+
+_KEEP_LOGS_S = 30 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ async def open_workplace(settings: TrainerSettings, url: str) -> AsyncIterator[W
 
 
 async def tidy(workplace: Workplace) -> list[TrainingRun]:
-    """Mark runs that went silent as interrupted and clear away what they left half-written."""
+    """Mark silent runs as interrupted; clear away what they left half-written, and old logs."""
     async with workplace.sessions.begin() as session:
         interrupted = await mark_interrupted(session, TrainingRun)
         alive = await session.scalars(
@@ -75,8 +78,22 @@ async def tidy(workplace: Workplace) -> list[TrainingRun]:
                 & (col(TrainingRun.status) == RunStatus.INTERRUPTED)
             )
         )
-    workplace.store.remove_partial(keep={run_folder(run_id) for run_id in alive})
+    going_on = {run_folder(run_id) for run_id in alive}
+    workplace.store.remove_partial(keep=going_on)
+    _remove_old_logs(workplace.settings.data_dir / "logs", keep=going_on)
     return interrupted
+
+
+def run_log(settings: TrainerSettings, run_id: object) -> Path:
+    """Where a run of the worker writes; kept for 30 days after its last line."""
+    return settings.data_dir / "logs" / f"{run_folder(run_id)}.log"
+
+
+def _remove_old_logs(folder: Path, keep: Collection[str]) -> None:
+    oldest = time.time() - _KEEP_LOGS_S
+    for path in folder.glob("run-*.log"):
+        if path.stem not in keep and path.stat().st_mtime < oldest:
+            path.unlink(missing_ok=True)
 
 
 def run_folder(run_id: object) -> str:

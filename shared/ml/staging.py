@@ -1,6 +1,5 @@
 """Folders that appear whole or not at all."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from shared.errors import ArtifactError
+from shared.files import flush, flush_tree
 
 
 @contextmanager
@@ -15,7 +15,7 @@ def staged_folder(final: Path) -> Iterator[Path]:
     """A new folder beside `final` that takes its name when the block ends without an error.
 
     Every file and the folders are flushed to disk before the rename. After an error nothing is
-    left; after a kill only a `.tmp-` folder, which `remove_stale_stages` removes.
+    left; after a kill only a `.tmp-` folder, never `final`.
 
     Raises:
         ArtifactError: `final` exists already, or its parent cannot be written.
@@ -31,30 +31,8 @@ def staged_folder(final: Path) -> Iterator[Path]:
         ) from None
     try:
         yield stage
-        _flush_tree(stage)
+        flush_tree(stage)
         stage.rename(final)
-        _flush(final.parent)
+        flush(final.parent)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-
-
-def remove_stale_stages(parent: Path) -> list[Path]:
-    """Remove what killed writers left in a folder; gives the removed paths."""
-    stale = [path for path in parent.glob("*.tmp-*") if path.is_dir()]
-    for path in stale:
-        shutil.rmtree(path)
-    return stale
-
-
-def _flush_tree(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
-        _flush(path)
-    _flush(folder)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

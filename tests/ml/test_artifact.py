@@ -11,7 +11,7 @@ from shared.ml.artifact import load_scorer, write_artifact
 from shared.ml.backbones import default_encoder_folder
 from shared.ml.golden import golden_pairs
 from shared.ml.scorer import Pair
-from shared.ml.staging import remove_stale_stages, staged_folder
+from shared.ml.staging import staged_folder
 
 Spoil = Callable[[str, Callable[[bytes], bytes]], Path]
 
@@ -112,16 +112,6 @@ def test_an_interrupted_write_leaves_nothing_behind(tmp_path: Path, trained: Tra
         write_artifact(tmp_path / "model", trained.manifest, fill=fill, secret=b"x" * 32)
 
     assert list(tmp_path.iterdir()) == []
-
-
-def test_what_a_killed_writer_left_is_removed_and_whole_folders_stay(tmp_path: Path) -> None:
-    (tmp_path / "model.tmp-12345678").mkdir()
-    (tmp_path / "whole").mkdir()
-
-    removed = remove_stale_stages(tmp_path)
-
-    assert [path.name for path in removed] == ["model.tmp-12345678"]
-    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 
 
 def test_an_artifact_is_never_overwritten(trained: TrainedReward) -> None:

@@ -13,8 +13,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
-from services.reward_service.live_models import LiveModels
 from shared.artifacts import FolderStore
+from shared.db.tables import ModelAlias
 
 
 async def test_a_promotion_is_heard_without_waiting_for_the_next_poll(
@@ -30,15 +30,20 @@ async def test_a_promotion_is_heard_without_waiting_for_the_next_poll(
     assert before is None
 
 
-async def test_a_lost_notification_is_made_good_by_polling(
-    serve, deployment, kind_model, monkeypatch
-):
-    monkeypatch.setattr(LiveModels, "look_again", lambda *_: None)
+async def test_a_lost_notification_is_made_good_by_polling(serve, deployment, kind_model):
     version = await deployment.register(kind_model)
+    moved = ModelAlias(name=version.name, alias="champion", version_id=version.id)
 
     async with serve() as client:
-        await deployment.promote(version)
+        before = await client.live_version()
+        await asyncio.sleep(0.5)  # until the listener is connected, which looks once more
+        async with deployment.sessions.begin() as session:
+            session.add(moved)  # the row alone; nobody is notified
         await client.until_live(1)
+        reply = await client.rerank("a", "b")
+
+    assert before is None
+    assert reply.json()["model"]["version"] == 1
 
 
 async def test_no_request_fails_and_no_reply_mixes_versions_while_models_are_swapped(

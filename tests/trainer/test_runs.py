@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from sqlalchemy import select
 from services.trainer.execution import train_here
 from services.trainer.runs import Finished
 from services.trainer.snapshots import load_dataset
+from services.trainer.workplace import open_workplace, tidy
 from shared import registry
 from shared.artifacts import FolderStore
 from shared.contracts.training import RunKind, TrainingRequest
@@ -207,6 +210,20 @@ async def test_ratings_alone_are_enough_to_train_and_to_gate(sessions, settings,
     against = {one["opponent"]: one for one in finished.gate["comparisons"]}
     assert against["constant"]["pairs"] >= 12
     assert against["constant"]["accuracy"] > 0.9
+
+
+async def test_logs_of_runs_are_removed_after_thirty_days(settings):
+    logs = settings.data_dir / "logs"
+    logs.mkdir()
+    for name, days in (("run-old.log", 31), ("run-new.log", 29), ("trainer.log", 99)):
+        (logs / name).touch()
+        age = time.time() - days * 24 * 3600
+        os.utime(logs / name, (age, age))
+
+    async with open_workplace(settings, settings.database_url.get_secret_value()) as workplace:
+        await tidy(workplace)
+
+    assert {path.name for path in logs.iterdir()} == {"run-new.log", "trainer.log"}
 
 
 async def test_contradicting_comparisons_teach_nothing_that_the_gate_would_let_through(
