@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from heed_cli.config import DeploymentSettings
+from heed_cli.demo.folders import STAMP, STAY, mark_over, remove_old
 from heed_cli.demo.telling import GATE_MARGIN
 from heed_cli.deployment import (
     FEEDBACK_API,
@@ -52,7 +53,7 @@ def demo(
     ] = None,
     keep: Annotated[bool, typer.Option(help="Leave the services running afterwards.")] = False,
     data_dir: Annotated[
-        Path, typer.Option(help="Folder for demos; each gets a new one in it.")
+        Path, typer.Option(help=f"Folder for demos; each gets a new one, the newest {STAY} stay.")
     ] = _FOLDER,
 ) -> None:
     """Run the whole loop with real processes over real HTTP.
@@ -70,6 +71,7 @@ def demo(
     title("heed demo", batches.source)
     if batches.left_out:
         note("left out", f"{batches.left_out} rows that compare nothing (equal, empty, unrelated)")
+    remove_old(data_dir)
     deployment = _deployment(data_dir)
     with _running(deployment, keep=keep), working("starting …") as show:
         from heed_cli.demo.loop import run_loop
@@ -98,7 +100,7 @@ def _require_writable(report: Path) -> None:
 
 def _deployment(data_dir: Path) -> Deployment:
     """A new folder and free ports, so that the demo meets neither itself nor anybody else."""
-    folder = data_dir / f"{datetime.now():%Y-%m-%d-%H%M%S}"  # noqa: DTZ005 - a name for people
+    folder = data_dir / f"{datetime.now():{STAMP}}"  # noqa: DTZ005 - a name for people
     settings = load_settings(
         DeploymentSettings,
         data_dir=folder,
@@ -138,6 +140,7 @@ def _running(deployment: Deployment, *, keep: bool) -> Iterator[None]:
         if not (keep and is_finished):
             with working("stopping …"):
                 list(bring_down(deployment))
+            mark_over(deployment.settings.data_dir)
 
 
 def _leave(number: int, frame: object) -> NoReturn:

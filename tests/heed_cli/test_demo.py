@@ -127,3 +127,4 @@ def assert_stopped(heed) -> None:
     [run] = (heed.home / ".heed-demo").iterdir()
     assert not embedded.status(run).running
     assert list(run.glob("run/*.json")) == []
+    assert (run / "demo.over").exists()
