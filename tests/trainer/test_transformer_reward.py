@@ -9,9 +9,12 @@ from transformers import (
     BertConfig,
     BertModel,
     PreTrainedTokenizerFast,
+    TrainerControl,
+    TrainerState,
 )
 
 from services.trainer.backbones import resolve_backbone
+from services.trainer.callbacks import StepsWithinEpochs
 from services.trainer.checkpoints import newest_whole_checkpoint
 from services.trainer.examples import PreferencePair, RewardDataset
 from services.trainer.recipes.transformer_reward import (
@@ -165,6 +168,19 @@ def test_it_is_evaluated_every_so_many_steps_and_after_each_epoch_and_the_best_i
     assert list(losses) == expected
     assert tuned.report["validation_loss"] == losses[best]
     assert (tmp_path / f"checkpoint-{best}" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(("loss", "is_saved"), [(0.4, True), (0.6, False)])
+def test_an_evaluation_is_saved_between_two_checkpoints_if_it_is_the_best_so_far(
+    loss: float, is_saved: bool
+) -> None:
+    control = TrainerControl()
+
+    StepsWithinEpochs(eval_steps=4, save_steps=7).on_evaluate(
+        None, TrainerState(best_metric=0.5), control, metrics={"eval_loss": loss}
+    )
+
+    assert control.should_save is is_saved
 
 
 def test_the_python_function_stops_the_postgres_it_started(
