@@ -10,10 +10,13 @@ import time
 
 import httpx
 import pytest
+from sqlalchemy import select
 
+from heed_cli.database import in_transaction
 from heed_cli.demo.posts import sample_batches
 from heed_cli.sample import load_sample
 from shared.db import embedded
+from shared.db.tables import Feedback, FeedbackHistory, Preference, PreferenceHistory
 
 pytestmark = pytest.mark.slow
 
@@ -69,28 +72,76 @@ def test_the_demo_takes_a_persons_own_comparisons_and_touches_no_other_deploymen
     assert not heed.data_dir.exists()
 
 
-def test_a_run_whose_worker_and_database_were_killed_is_finished_after_up(heed):
+def test_what_was_killed_half_way_is_finished_after_up_and_nothing_acknowledged_is_lost(heed):
+    heed.settings["HEED_GATE"] = "manual"
     heed.done("up")
-    post(heed, load_sample()[:150])
+    acknowledged = post(heed, load_sample()[:140])
     heed.done("train", "embedding", "--queue")
     wait_for_run(heed, "running")
 
+    acknowledged |= post(heed, load_sample()[140:150])
     for name in ("trainer", "postgres"):
         os.kill(process_of(heed, name), signal.SIGKILL)
     heed.done("up")
 
+    assert len(acknowledged) == 150
+    assert acknowledged == stored_ids(heed)
     wait_for_run(heed, "succeeded")
-    assert "reward" in heed.done("models", "list")
+    assert scored(heed)["model"] is None
+    heed.done("models", "promote", "1", "--reason", "to be served")
+    os.kill(process_of(heed, "reward_service"), signal.SIGKILL)
+    heed.done("up")
+    reply = wait_for_model(heed)
+    assert (reply["model"]["name"], reply["model"]["version"]) == ("reward", 1)
+    assert reply["results"][0]["raw"] is not None
 
 
-def post(heed, rows: list[dict]) -> None:
+def stored_ids(heed) -> set[str]:
+    """The ids of all rows, live or superseded."""
+
+    async def read(session) -> set[str]:
+        tables = (Feedback, FeedbackHistory, Preference, PreferenceHistory)
+        return {
+            str(row_id) for table in tables for row_id in await session.scalars(select(table.id))
+        }
+
+    return in_transaction(embedded.attach(heed.data_dir).url(), read)
+
+
+def scored(heed) -> dict:
+    token = (heed.data_dir / "dev.key").read_text().strip()
+    reply = httpx.post(
+        f"http://127.0.0.1:{heed.settings['HEED_REWARD_PORT']}/score",
+        headers={"Authorization": f"Bearer {token}"},
+        json={"inputs": [{"prompt": "What helps?", "response": "Salt."}], "return": ["raw"]},
+        timeout=60,
+        trust_env=False,
+    )
+    assert reply.status_code == 200
+    return reply.json()
+
+
+def wait_for_model(heed) -> dict:
+    for _ in range(120):
+        if (reply := scored(heed))["model"]:
+            return reply
+        time.sleep(0.5)
+    pytest.fail("No model is live after a minute.")
+
+
+def post(heed, rows: list[dict]) -> set[str]:
+    """The ids of the rows that were acknowledged: all of them."""
+    ids = set()
     token = (heed.data_dir / "dev.key").read_text().strip()
     url = f"http://127.0.0.1:{heed.settings['HEED_FEEDBACK_PORT']}"
     headers = {"Authorization": f"Bearer {token}"}
     with httpx.Client(base_url=url, headers=headers, trust_env=False) as http:
         for row in rows:
             body = {name: value for name, value in row.items() if name not in ("kind", "batch")}
-            assert http.post(f"/{row['kind']}", json=body).status_code == 201
+            reply = http.post(f"/{row['kind']}", json=body)
+            assert reply.status_code == 201
+            ids.add(reply.json()["id"])
+    return ids
 
 
 def process_of(heed, name: str) -> int:
