@@ -122,3 +122,11 @@ def test_no_code_is_loaded_from_stored_bytes():
 def test_only_edges_commit():
     """A route's session and a job's step commit where they open; nobody in between does."""
     assert [str(p) for p in SOURCES if ".commit(" in p.read_text()] == []
+
+
+@pytest.mark.parametrize("service", ["feedback_api", "reward_service"])
+def test_no_page_loads_anything_from_elsewhere(service: str):
+    """FastAPI's own pages take their scripts from a CDN; Heed works offline."""
+    app = importlib.import_module(f"services.{service}.app").create_app()
+
+    assert (app.docs_url, app.redoc_url) == (None, None)

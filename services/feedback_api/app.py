@@ -47,6 +47,8 @@ def create_app(settings: FeedbackSettings | None = None) -> FastAPI:
         version=version("heed-rlhf"),
         summary="Feedback and preferences in, rows out.",
         lifespan=lambda app: _lifespan(app, settings),
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
     )
     install(
         app,

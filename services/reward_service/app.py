@@ -20,6 +20,8 @@ def create_app(settings: RewardSettings | None = None) -> FastAPI:
         version=version("heed-rlhf"),
         description="Rewards of responses: how good people would find them.",
         lifespan=partial(lifespan, settings=settings),
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
     )
     install(app, service="reward_service", max_body_bytes=settings.reward_max_body_bytes)
     app.include_router(router)
