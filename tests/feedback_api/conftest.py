@@ -29,7 +29,7 @@ async def transport(
     settings = FeedbackSettings(
         data_dir=tmp_path_factory.mktemp("feedback_api"),
         database_url=shared_database_url,
-        secret_key=secrets.token_hex(32),
+        secret_key="one secret, because these tests share one database",
         feedback_retry_s=1.0,
     )
     app = create_app(settings)
