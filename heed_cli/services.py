@@ -186,7 +186,7 @@ def _print_next_steps(deployment: Deployment) -> None:
     if deployment.key_file.exists():
         say(f"\n  API key  {deployment.key_file.read_text().strip()}")
         hint(f"           kept in {deployment.key_file}")
-    say(f"  API      {deployment.url(FEEDBACK_API)}/docs")
+    say(f"  API      {deployment.url(FEEDBACK_API)}/openapi.json")
     say("  Go on    heed status · heed logs -f · heed train --help · heed down")
 
 
