@@ -152,6 +152,6 @@ def _print_next_steps(report: "Report", deployment: Deployment, *, keep: bool) -
     say(f"  Card      {report.card}")
     say(f"  Plots     {', '.join(Path(plot).name for plot in report.plots)} beside it")
     if keep:
-        say(f"  Running   {deployment.url(FEEDBACK_API)}/openapi.json · heed down --data-dir {folder}")
+        say(f"  Running   {deployment.url(FEEDBACK_API)} · heed down --data-dir {folder}")
     say(f"  Go on     heed up --data-dir {folder} · heed models list · docs/quickstart.md")
     say(f"  Took      {report.seconds:.0f} s")
