@@ -8,15 +8,15 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from shared.db.audit import audit
 from shared.db.columns import Json
-from shared.db.tables import AliasChange, AuditEntry, ModelAlias, ModelVersion
+from shared.db.tables import AliasChange, ModelAlias, ModelVersion
 from shared.errors import Conflict, InvalidInput, NotFound
 
 CHANNEL = "heed_models"
@@ -250,19 +250,20 @@ async def _move_alias(session: AsyncSession, version: ModelVersion, change: Alia
         )
     )
     change.from_version_id = before
-    session.add_all([change, _audit_of(change, version)])
+    session.add(change)
+    _tell(session, change, version)
     await session.flush()
     payload = json.dumps({**key, "version_id": str(version.id)})
     await session.execute(select(func.pg_notify(CHANNEL, payload)))
 
 
-def _audit_of(change: AliasChange, version: ModelVersion) -> AuditEntry:
-    return AuditEntry(
-        created_at=datetime.now(UTC),
-        project_id=version.project_id,
+def _tell(session: AsyncSession, change: AliasChange, version: ModelVersion) -> None:
+    audit(
+        session,
+        f"model.{change.action}",
         actor=change.changed_by or "unknown",
-        action=f"model.{change.action}",
         target=f"model:{version.id}",
+        project_id=version.project_id,
         detail={
             "name": version.name,
             "version": version.version,

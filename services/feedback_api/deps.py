@@ -11,9 +11,10 @@ from fastapi.security import HTTPBearer
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+from services.feedback_api.admission import Admission
 from services.feedback_api.config import FeedbackSettings
 from services.feedback_api.intake import Source
-from services.feedback_api.writer import Writer
+from services.feedback_api.writer import FEEDBACK, Accepted, Post, Writer
 from shared.contracts.storable import MAX_NAME
 from shared.db.faults import reaching_database
 from shared.errors import InvalidInput
@@ -35,8 +36,15 @@ class Runtime:
     sessions: async_sessionmaker[AsyncSession]
     keys: KeyCache
     pool: Pool
+    admit: Admission
     feedback: Writer
     preferences: Writer
+
+    async def accept(self, post: Post) -> Accepted:
+        """What to reply to feedback or a comparison, once it has been admitted and committed."""
+        await self.admit(post)
+        writer = self.feedback if post.kind is FEEDBACK else self.preferences
+        return await writer.submit(post)
 
 
 def runtime(request: Request) -> Runtime:

@@ -61,9 +61,8 @@ async def post_feedback(request: Request, source: SourceDep) -> Response:
     Without a body, the query string carries session_id, agent_name, rating and comments.
     """
     source = _query_as_body(request, source)
-    accepted = await runtime(request).feedback.submit(
-        feedback_post(parse(BODY, source.raw_body), source)
-    )
+    post = feedback_post(parse(BODY, source.raw_body), source)
+    accepted = await runtime(request).accept(post)
     return stored_reply(accepted, location="/feedback")
 
 
@@ -93,7 +92,7 @@ def _query_as_body(request: Request, source: Source) -> Source:
 async def post_feedback_batch(request: Request, source: SourceDep) -> Response:
     """207 with one status per item; an item that is refused takes no other with it."""
     return await store_batch(
-        request, source, shape=BODY, to_post=feedback_post, writer=runtime(request).feedback
+        request, source, shape=BODY, to_post=feedback_post, accept=runtime(request).accept
     )
 
 

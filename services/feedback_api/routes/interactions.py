@@ -50,8 +50,8 @@ class InteractionFilters(BaseModel):
 )
 async def post_interaction(request: Request, source: SourceDep) -> Response:
     """Record an exchange. Feedback may point at it before or after; it never changes."""
-    post = interaction_post(parse(BODY, source.raw_body), source)
     running = runtime(request)
+    post = await running.admit(interaction_post(parse(BODY, source.raw_body), source))
     retry_s = running.settings.feedback_retry_s
     accepted = await record_interaction(running.pool, post, retry_s=retry_s)
     return stored_reply(accepted, location="/interactions")

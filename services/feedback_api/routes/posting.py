@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -12,7 +12,7 @@ from pydantic_core import from_json, to_json
 
 from services.feedback_api.deps import parse
 from services.feedback_api.intake import Source
-from services.feedback_api.writer import Accepted, Post, Writer
+from services.feedback_api.writer import Accepted, Post
 from shared.errors import (
     Conflict,
     DatabaseUnavailable,
@@ -31,6 +31,7 @@ from shared.web.edge import explain
 from shared.web.problems import problem_body, status_of
 
 T = TypeVar("T")
+Accept = Callable[[Post], Awaitable[Accepted]]
 log = get_logger("feedback_api")
 
 MAX_BATCH = 1000
@@ -102,7 +103,7 @@ async def store_batch(
     *,
     shape: TypeAdapter[T],
     to_post: Callable[[T, Source], Post],
-    writer: Writer,
+    accept: Accept,
 ) -> Response:
     """207 with one status and id, or problem, per item, in order.
 
@@ -115,7 +116,7 @@ async def store_batch(
         raise TooLarge(f"A batch holds at most {MAX_BATCH} items; send several.")
     posted = await asyncio.gather(
         *(
-            _store_item(source.of_item(item, place), shape, to_post, writer)
+            _store_item(source.of_item(item, place), shape, to_post, accept)
             for place, item in enumerate(items)
         )
     )
@@ -145,10 +146,10 @@ def _lenient(raw: bytes) -> Any:
 
 
 async def _store_item(
-    source: Source, shape: TypeAdapter[T], to_post: Callable[[T, Source], Post], writer: Writer
+    source: Source, shape: TypeAdapter[T], to_post: Callable[[T, Source], Post], accept: Accept
 ) -> Accepted | HeedError:
     try:
-        return await writer.submit(to_post(parse(shape, source.raw_body), source))
+        return await accept(to_post(parse(shape, source.raw_body), source))
     except Exception as error:  # noqa: BLE001 - whatever it is, it takes no other item with it
         return explain(error, log)
 

@@ -53,7 +53,7 @@ class PreferenceFilters(BaseModel):
 async def post_preference(request: Request, source: SourceDep) -> Response:
     """Store which of several responses a person prefers, a tie, or that all are bad."""
     body = parse(BODY, source.raw_body)
-    accepted = await runtime(request).preferences.submit(preference_post(body, source))
+    accepted = await runtime(request).accept(preference_post(body, source))
     return stored_reply(accepted, location="/preference")
 
 
@@ -68,7 +68,7 @@ async def post_preference(request: Request, source: SourceDep) -> Response:
 async def post_preference_batch(request: Request, source: SourceDep) -> Response:
     """207 with one status per item; an item that is refused takes no other with it."""
     return await store_batch(
-        request, source, shape=BODY, to_post=preference_post, writer=runtime(request).preferences
+        request, source, shape=BODY, to_post=preference_post, accept=runtime(request).accept
     )
 
 

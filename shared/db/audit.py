@@ -1,0 +1,38 @@
+"""Writes the audit log: who read, exported, erased, promoted. It is append-only.
+
+An entry is part of the transaction that does what it tells, so neither is without the other.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.db.columns import Json
+from shared.db.tables import AuditEntry
+
+
+def audit(
+    session: AsyncSession,
+    action: str,
+    *,
+    actor: str,
+    target: str,
+    project_id: int = 1,
+    detail: Json | None = None,
+) -> None:
+    """Add one entry to the session.
+
+    `action` is a noun and a verb (`feedback.read`, `subject.erase`); `actor` is `key:<public id>`
+    or the name of who ran a command; `target` and `detail` name rows and people by their ids and
+    pseudonyms, and never hold a text.
+    """
+    session.add(
+        AuditEntry(
+            created_at=datetime.now(UTC),
+            project_id=project_id,
+            actor=actor,
+            action=action,
+            target=target,
+            detail=detail or {},
+        )
+    )
