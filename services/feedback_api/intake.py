@@ -4,8 +4,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from services.feedback_api.schemas import FeedbackIn, InteractionIn, PostIn, PreferenceIn, StepIn
-from services.feedback_api.writer import FEEDBACK, INTERACTION, PREFERENCE, Post
+from services.feedback_api.schemas import (
+    FeedbackIn,
+    InteractionIn,
+    PostIn,
+    PreferenceIn,
+    ReasoningStepIn,
+    StepIn,
+)
+from services.feedback_api.writer import FEEDBACK, INTERACTION, PREFERENCE, STEP, Post
 from shared.contracts.posts import render_prompt, render_response
 from shared.contracts.values import FeedbackType, Outcome, Thumb
 from shared.errors import Detail, InvalidInput
@@ -142,6 +149,18 @@ def interaction_post(body: InteractionIn, source: Source) -> Post:
         "model_version": body.model_version,
     }
     return _post(INTERACTION, row, source, has_own_id=body.interaction_id is not None)
+
+
+def step_post(body: ReasoningStepIn, interaction_id: str, source: Source) -> Post:
+    """The post of one reasoning step."""
+    row = {
+        "project_id": source.principal.project_id,
+        "id": body.id or f"{interaction_id}/{body.step_order}",
+        "chat_id": interaction_id,
+        "step_order": body.step_order,
+        "step_content": body.step_content,
+    }
+    return _post(STEP, row, source, has_own_id=body.id is not None)
 
 
 def _post(kind: Any, row: dict[str, Any], source: Source, *, has_own_id: bool) -> Post:

@@ -45,6 +45,15 @@ class PersonKind(StrEnum):
     SUBJECT = "subject"
 
 
+class Event(StrEnum):
+    """What the outbox tells: thresholds count it, webhooks hand it out."""
+
+    FEEDBACK_CREATED = "feedback.created"
+    PREFERENCE_CREATED = "preference.created"
+    DATASET_FROZEN = "dataset.frozen"
+    SUBJECT_ERASED = "subject.erased"
+
+
 class RolloutStatus(StrEnum):
     RUNNING = "running"
     PROMOTED = "promoted"

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import Field, TypeAdapter
 
 from services.feedback_api import examples, queries
-from services.feedback_api.deps import ReaderDep, SessionDep, SourceDep, parse
+from services.feedback_api.deps import ReaderDep, SessionDep, SourceDep, parse, runtime
+from services.feedback_api.intake import step_post
 from services.feedback_api.routes.posting import (
     FIND_ERRORS,
     RECORD_ERRORS,
@@ -33,22 +34,22 @@ BODY: TypeAdapter[ReasoningStepIn | Steps] = TypeAdapter(ReasoningStepIn | Steps
     summary="Record the reasoning steps of an interaction",
 )
 async def post_steps(
-    interaction_id: str, source: SourceDep, session: SessionDep, response: Response
+    interaction_id: str,
+    source: SourceDep,
+    session: SessionDep,
+    request: Request,
+    response: Response,
 ) -> StepsStored:
     """Record one step or a list of them; the interaction itself may come later."""
     if not 1 <= len(interaction_id) <= MAX_NAME or "\x00" in interaction_id:
         raise InvalidInput(f"An interaction id has 1 to {MAX_NAME} characters.")
     body = parse(BODY, source.raw_body)
-    steps = [
-        ReasoningStep(
-            project_id=source.principal.project_id,
-            id=step.id or f"{interaction_id}/{step.step_order}",
-            chat_id=interaction_id,
-            step_order=step.step_order,
-            step_content=step.step_content,
-        )
+    admit = runtime(request).admit
+    posts = [
+        await admit(step_post(step, interaction_id, source))
         for step in (body if isinstance(body, list) else [body])
     ]
+    steps = [ReasoningStep(**post.row) for post in posts]
     is_new = await queries.add_steps(session, steps)
     response.status_code = 201 if is_new else 200
     return StepsStored(ids=[step.id for step in steps])

@@ -61,6 +61,7 @@ PREFERENCE = Kind(
     replaced=frozenset({"preferred", "outcome", "ranking", "strength", "presented_order"}),
 )
 INTERACTION = Noun(name="interaction", id_column="interaction_id")
+STEP = Noun(name="reasoning_step", id_column="id")
 
 
 @dataclass(slots=True)
