@@ -83,9 +83,9 @@ def show(
 async def _prepare(
     workplace: "Workplace", output: Path | None, min_pairs: int, name: str
 ) -> "Dataset":
-    from services.trainer.execution import person_name
     from services.trainer.prepare import export_preferences
     from services.trainer.snapshots import freeze_feedback, load_dataset
+    from shared.db.audit import person_name
 
     freezing = workplace.freezing(person_name(), min_pairs=min_pairs)
     async with workplace.sessions.begin() as session:

@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from heed_cli.database import in_transaction
+from shared.db.audit import person_name
 from shared.errors import NotFound
 from shared.keys import Scope, create_key, find_key
 
@@ -28,7 +29,7 @@ async def _held_or_new(session: AsyncSession, token: str) -> str:
     except NotFound:
         key = None
     if key is None or key.revoked_at is not None:
-        return await create_key(session, name=NAME, scopes=list(Scope))
+        return await create_key(session, name=NAME, scopes=list(Scope), made_by=person_name())
     return token
 
 

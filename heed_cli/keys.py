@@ -12,11 +12,13 @@ from rich.text import Text
 from heed_cli.deployment import Deployment
 from heed_cli.services import DataDir
 from heed_cli.terminal import cells, console, done, hint, say
+from shared.db.audit import person_name
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
 T = TypeVar("T")
+MAX_OVERLAP_H = 7 * 24.0
 app = typer.Typer(help="Create, list, rotate and revoke API keys.", no_args_is_help=True)
 Project = Annotated[int, typer.Option(min=1, help="The project the key belongs to.")]
 PublicId = Annotated[str, typer.Argument(help="The part between the two underscores of a key.")]
@@ -41,7 +43,12 @@ def create(
     token = _run(
         data_dir,
         lambda session: create_key(
-            session, name=name, scopes=scopes, project_id=project, expires_at=expires_at
+            session,
+            name=name,
+            scopes=scopes,
+            project_id=project,
+            expires_at=expires_at,
+            made_by=person_name(),
         ),
     )
     _show(token)
@@ -63,11 +70,29 @@ def list_all(project: Project = 1, data_dir: DataDir = None) -> None:
 
 
 @app.command()
-def rotate(public_id: PublicId, project: Project = 1, data_dir: DataDir = None) -> None:
-    """Replace a key by a new one of the same rights; the old one ends at once."""
+def rotate(
+    public_id: PublicId,
+    overlap_h: Annotated[
+        float, typer.Option(min=0, max=MAX_OVERLAP_H, help="Hours the old key goes on; 0: none.")
+    ] = 0.0,
+    project: Project = 1,
+    data_dir: DataDir = None,
+) -> None:
+    """Replace a key by a new one of the same rights; the old one ends at once or soon."""
     from shared.keys import rotate_key
 
-    _show(_run(data_dir, lambda session: rotate_key(session, public_id, project_id=project)))
+    _show(
+        _run(
+            data_dir,
+            lambda session: rotate_key(
+                session,
+                public_id,
+                project_id=project,
+                overlap=timedelta(hours=overlap_h),
+                rotated_by=person_name(),
+            ),
+        )
+    )
 
 
 @app.command()
@@ -75,7 +100,12 @@ def revoke(public_id: PublicId, project: Project = 1, data_dir: DataDir = None) 
     """End a key at once, everywhere."""
     from shared.keys import revoke_key
 
-    _run(data_dir, lambda session: revoke_key(session, public_id, project_id=project))
+    _run(
+        data_dir,
+        lambda session: revoke_key(
+            session, public_id, project_id=project, revoked_by=person_name()
+        ),
+    )
     done(public_id, "revoked")
 
 

@@ -88,8 +88,8 @@ def promote(
     version: Version, name: Name = "reward", reason: Reason = None, data_dir: DataDir = None
 ) -> None:
     """Make a version live. One that the gate did not pass needs --reason."""
-    from services.trainer.execution import person_name
     from shared import registry
+    from shared.db.audit import person_name
 
     async def move(workplace: "Workplace") -> "ModelVersion":
         async with workplace.sessions.begin() as session:
@@ -105,8 +105,8 @@ def promote(
 @app.command()
 def rollback(name: Name = "reward", reason: Reason = None, data_dir: DataDir = None) -> None:
     """Make the version live that was live before the present one was promoted."""
-    from services.trainer.execution import person_name
     from shared import registry
+    from shared.db.audit import person_name
 
     async def move(workplace: "Workplace") -> "ModelVersion":
         async with workplace.sessions.begin() as session:

@@ -188,7 +188,7 @@ def _train(
 
 
 async def _enqueue(workplace: "Workplace", request: TrainingRequest) -> uuid.UUID:
-    from services.trainer.execution import person_name
+    from shared.db.audit import person_name
     from shared.db.tables import TrainingRun
     from shared.jobs import enqueue
 

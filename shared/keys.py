@@ -11,13 +11,15 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
+from shared.db.audit import audit
+from shared.db.columns import Json
 from shared.db.faults import reaching_database
 from shared.db.tables import ApiKey
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
@@ -25,6 +27,7 @@ from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthent
 CHANNEL = "heed_keys"
 CACHE_S = 30.0
 CACHE_SIZE = 4096
+UNKNOWN = "unknown"
 
 
 class Scope(StrEnum):
@@ -47,6 +50,11 @@ class Principal:
     public_id: str
     project_id: int
     scopes: frozenset[str]
+
+    @property
+    def actor(self) -> str:
+        """How the audit log names the key."""
+        return f"key:{self.public_id}"
 
 
 def token_of(headers: Mapping[str, str]) -> str:
@@ -78,6 +86,7 @@ async def create_key(
     scopes: Iterable[str],
     project_id: int = 1,
     expires_at: datetime | None = None,
+    made_by: str = UNKNOWN,
 ) -> str:
     """Store a new key and return its token, which cannot be shown again.
 
@@ -95,53 +104,73 @@ async def create_key(
     )
     session.add(key)
     await session.flush()
+    _tell(session, "key.create", key, made_by, {"name": name, "scopes": key.scopes})
     return f"heed_{public_id}_{secret}"
 
 
-async def revoke_key(session: AsyncSession, public_id: str, *, project_id: int = 1) -> ApiKey:
+async def revoke_key(
+    session: AsyncSession, public_id: str, *, project_id: int = 1, revoked_by: str = UNKNOWN
+) -> ApiKey:
     """Make a key invalid at once, everywhere. Revoking it again changes nothing.
 
     Raises:
         NotFound: the project has no such key.
     """
-    await session.execute(
-        update(ApiKey)
-        .where(col(ApiKey.public_id) == public_id, col(ApiKey.project_id) == project_id)
-        .where(col(ApiKey.revoked_at).is_(None))
-        .values(revoked_at=func.now())
-    )
-    await session.execute(select(func.pg_notify(CHANNEL, public_id)))
-    return await find_key(session, public_id, project_id=project_id)
+    key = await find_key(session, public_id, project_id=project_id, for_update=True)
+    if key.revoked_at is None:
+        key.revoked_at = datetime.now(UTC)
+        _tell(session, "key.revoke", key, revoked_by)
+    await _notify(session, public_id)
+    return key
 
 
-async def rotate_key(session: AsyncSession, public_id: str, *, project_id: int = 1) -> str:
+async def rotate_key(
+    session: AsyncSession,
+    public_id: str,
+    *,
+    project_id: int = 1,
+    overlap: timedelta = timedelta(0),
+    rotated_by: str = UNKNOWN,
+) -> str:
     """Replace a key by a new one with the same name, scopes and expiry; return the new token.
+
+    The old key goes on for `overlap`, so that clients can change over without a refused request,
+    but never beyond its own expiry.
 
     Raises:
         NotFound: the project has no such key.
-        Conflict: the key is revoked already.
+        Conflict: the key is revoked or expired already.
     """
-    statement = select(ApiKey).where(col(ApiKey.public_id) == public_id).with_for_update()
-    old = (await session.scalars(statement)).one_or_none()
-    if old is not None and old.project_id == project_id and old.revoked_at is not None:
-        raise Conflict(f"Key {public_id} is revoked; create a new one instead.")
-    old = await revoke_key(session, public_id, project_id=project_id)
-    return await create_key(
+    old = await find_key(session, public_id, project_id=project_id, for_update=True)
+    if old.revoked_at is not None or _expired(old):
+        raise Conflict(f"Key {public_id} is revoked or expired; create a new one instead.")
+    token = await create_key(
         session,
         name=old.name,
         scopes=old.scopes,
         project_id=project_id,
         expires_at=old.expires_at,
+        made_by=rotated_by,
     )
+    now = datetime.now(UTC)
+    if overlap:
+        old.expires_at = min(now + overlap, old.expires_at or now + overlap)
+    else:
+        old.revoked_at = now
+    _tell(session, "key.rotate", old, rotated_by, {"overlap_s": int(overlap.total_seconds())})
+    await _notify(session, public_id)
+    return token
 
 
-async def find_key(session: AsyncSession, public_id: str, *, project_id: int = 1) -> ApiKey:
+async def find_key(
+    session: AsyncSession, public_id: str, *, project_id: int = 1, for_update: bool = False
+) -> ApiKey:
     """The stored key, revoked or not.
 
     Raises:
         NotFound: the project has no such key.
     """
-    key = await session.get(ApiKey, public_id, populate_existing=True)
+    key = await session.get(ApiKey, public_id, populate_existing=True, with_for_update=for_update)
     if key is None or key.project_id != project_id:
         raise NotFound(f"There is no key {public_id[:32]}; `heed keys list` shows those there are.")
     return key
@@ -151,6 +180,17 @@ async def list_keys(session: AsyncSession, *, project_id: int = 1) -> list[ApiKe
     """All keys of a project, newest first; secrets are not stored and so not in them."""
     statement = select(ApiKey).where(col(ApiKey.project_id) == project_id)
     return list(await session.scalars(statement.order_by(col(ApiKey.created_at).desc())))
+
+
+async def _notify(session: AsyncSession, public_id: str) -> None:
+    await session.execute(select(func.pg_notify(CHANNEL, public_id)))
+
+
+def _tell(
+    session: AsyncSession, action: str, key: ApiKey, actor: str, detail: Json | None = None
+) -> None:
+    target = f"key:{key.public_id}"
+    audit(session, action, actor=actor, target=target, project_id=key.project_id, detail=detail)
 
 
 class KeyCache:

@@ -16,6 +16,7 @@ from services.feedback_api.config import FeedbackSettings
 from services.feedback_api.intake import Source
 from services.feedback_api.writer import FEEDBACK, Accepted, Post, Writer
 from shared.contracts.storable import MAX_NAME
+from shared.db.audit import audit
 from shared.db.faults import reaching_database
 from shared.errors import InvalidInput
 from shared.keys import KeyCache, Principal, Scope, require, token_of
@@ -78,7 +79,25 @@ class Holding(HTTPBearer):
         return principal
 
 
-ReaderDep = Annotated[Principal, Depends(Holding(Scope.FEEDBACK_READ))]
+async def _reader(
+    request: Request,
+    principal: Annotated[Principal, Depends(Holding(Scope.FEEDBACK_READ))],
+    session: SessionDep,
+) -> Principal:
+    """Who reads rows; that they did is in the audit log before they see any."""
+    audit(
+        session,
+        "rows.read",
+        actor=principal.actor,
+        target=request.url.path,
+        project_id=principal.project_id,
+        detail={"query": dict(request.query_params)} if request.query_params else None,
+    )
+    return principal
+
+
+ReaderDep = Annotated[Principal, Depends(_reader)]
+WriterDep = Annotated[Principal, Depends(Holding(Scope.FEEDBACK_WRITE))]
 AdminDep = Annotated[Principal, Depends(Holding(Scope.ADMIN))]
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows per page.")]

@@ -1,6 +1,5 @@
 """Who executes a run: a person's own terminal, or a child process of the worker."""
 
-import getpass
 import os
 import shutil
 import signal
@@ -24,6 +23,7 @@ from services.trainer.workplace import Workplace, code_version, open_workplace, 
 from shared.contracts.manifest import RewardManifest
 from shared.contracts.training import TrainingRequest
 from shared.contracts.values import RunStatus
+from shared.db.audit import person_name
 from shared.db.tables import TrainingRun
 from shared.errors import ConfigError, HeedError, RunInterrupted, Unavailable
 from shared.jobs import FOREGROUND, finish, start_foreground
@@ -40,14 +40,6 @@ def _ignore(_: str) -> None:
 def owner_name() -> str:
     """Who works on a run: the machine and the process."""
     return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def person_name() -> str:
-    """Who asks for a run on this machine."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
 
 
 def train_here(

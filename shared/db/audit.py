@@ -3,6 +3,8 @@
 An entry is part of the transaction that does what it tells, so neither is without the other.
 """
 
+import getpass
+import os
 from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -36,3 +38,11 @@ def audit(
             detail=detail or {},
         )
     )
+
+
+def person_name() -> str:
+    """Who runs a command on this machine, as the audit log and the run log name them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

@@ -1,6 +1,9 @@
 """API keys of the caller's project."""
 
-from fastapi import APIRouter, Request
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
 
 from services.feedback_api.deps import AdminDep, SessionDep, runtime
 from services.feedback_api.routes.posting import FIND_ERRORS, READ_ERRORS
@@ -10,6 +13,7 @@ from shared.keys import create_key, list_keys, revoke_key, rotate_key
 from shared.web import problems
 
 router = APIRouter(tags=["keys"])
+MAX_OVERLAP_S = 7 * 24 * 3600
 
 
 @router.post("/keys", status_code=201, responses=READ_ERRORS, summary="Make a key")
@@ -21,6 +25,7 @@ async def post_key(body: KeyIn, principal: AdminDep, session: SessionDep) -> New
         scopes=body.scopes,
         project_id=principal.project_id,
         expires_at=body.expires_at,
+        made_by=principal.actor,
     )
     return _new_key(token)
 
@@ -37,7 +42,9 @@ async def delete_key(
     public_id: str, principal: AdminDep, session: SessionDep, request: Request
 ) -> KeyOut:
     """The key is invalid at once, in every process."""
-    key = await revoke_key(session, public_id, project_id=principal.project_id)
+    key = await revoke_key(
+        session, public_id, project_id=principal.project_id, revoked_by=principal.actor
+    )
     runtime(request).keys.forget(public_id)
     return KeyOut.model_validate(key, from_attributes=True)
 
@@ -49,10 +56,22 @@ async def delete_key(
     summary="Replace a key",
 )
 async def post_rotation(
-    public_id: str, principal: AdminDep, session: SessionDep, request: Request
+    public_id: str,
+    principal: AdminDep,
+    session: SessionDep,
+    request: Request,
+    overlap_s: Annotated[
+        int, Query(ge=0, le=MAX_OVERLAP_S, description="Seconds the old key goes on.")
+    ] = 0,
 ) -> NewKey:
-    """A new key with the same name, scopes and expiry; the old one is invalid at once."""
-    token = await rotate_key(session, public_id, project_id=principal.project_id)
+    """A new key with the same name, scopes and expiry; the old one ends at once or soon."""
+    token = await rotate_key(
+        session,
+        public_id,
+        project_id=principal.project_id,
+        overlap=timedelta(seconds=overlap_s),
+        rotated_by=principal.actor,
+    )
     runtime(request).keys.forget(public_id)
     return _new_key(token)
 
