@@ -34,6 +34,8 @@ _COMMANDS = {
     "train": _Known("train", _LEARN, "Train a model from feedback."),
     "models": _Known("models", _LEARN, "List, promote and roll back model versions."),
     "raters": _Known("raters", _LEARN, "Find the pseudonym of a rater."),
+    "consents": _Known("consents", _CARE, "Record what people allow, and read it."),
+    "audit": _Known("audit_log", _CARE, "Who read, exported, erased and promoted what."),
     "doctor": _Known("doctor", _CARE, "Check this machine and this deployment."),
     "settings": _Known("settings", _CARE, "Every environment variable, its default and meaning."),
     "keys": _Known("keys", _CARE, "Create, rotate and revoke API keys."),

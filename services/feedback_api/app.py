@@ -7,6 +7,8 @@ from fastapi import FastAPI
 from services.feedback_api.config import FeedbackSettings
 from services.feedback_api.lifespan import lifespan
 from services.feedback_api.routes import (
+    audit_log,
+    consents,
     feedback,
     health,
     interactions,
@@ -20,6 +22,18 @@ from shared.config import load_settings
 from shared.logs import configure_logs
 from shared.web import install
 
+# Steps come before interactions, whose ids may contain slashes.
+ROUTES = (
+    feedback,
+    preferences,
+    reasoning_steps,
+    interactions,
+    stats,
+    consents,
+    audit_log,
+    keys,
+    health,
+)
 RAW_BODIES = (FeedbackIn, PreferenceIn, InteractionIn, ReasoningStepIn)
 
 
@@ -42,7 +56,6 @@ def create_app(settings: FeedbackSettings | None = None) -> FastAPI:
         cors_origins=settings.feedback_cors_origins,
         schemas=RAW_BODIES,
     )
-    # Steps come before interactions, whose ids may contain slashes.
-    for routes in (feedback, preferences, reasoning_steps, interactions, stats, keys, health):
+    for routes in ROUTES:
         app.include_router(routes.router)
     return app

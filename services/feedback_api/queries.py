@@ -15,6 +15,7 @@ from sqlmodel import col
 
 from services.feedback_api.writer import FEEDBACK, PREFERENCE
 from shared.db.tables import (
+    AuditEntry,
     Feedback,
     FeedbackHistory,
     InteractionRecord,
@@ -24,7 +25,7 @@ from shared.db.tables import (
 )
 from shared.errors import Conflict, InvalidInput, NotFound
 
-T = TypeVar("T", Feedback, Preference, InteractionRecord)
+T = TypeVar("T", Feedback, Preference, InteractionRecord, AuditEntry)
 
 MAX_HISTORY = 100
 
@@ -113,7 +114,7 @@ def conditions(
     return [col(table.project_id) == project_id, *wanted]
 
 
-def _cursor(row: Feedback | Preference | InteractionRecord) -> str:
+def _cursor(row: Feedback | Preference | InteractionRecord | AuditEntry) -> str:
     place = f"{row.created_at.astimezone(UTC).isoformat()} {row.id}"
     return base64.urlsafe_b64encode(place.encode()).decode()
 

@@ -18,7 +18,7 @@ from shared.contracts.storable import (
     StorableObject,
     StorableText,
 )
-from shared.contracts.values import FeedbackType, Thumb
+from shared.contracts.values import FeedbackType, PersonKind, Thumb
 from shared.web import Problem
 
 
@@ -176,6 +176,16 @@ class ReasoningStepIn(Body):
     id: Identity | None = _also("id", "step_id")
     step_order: Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
     step_content: StorableText
+
+
+class PersonConsentIn(Body):
+    """What one person allows from now on, purpose by purpose."""
+
+    kind: PersonKind
+    person_id: Identity = Field(description="The client's own id of the person, or a pseudonym.")
+    consent: dict[Name, Annotated[bool, Field(strict=True)]] = Field(
+        min_length=1, max_length=32, examples=[{"training": False}]
+    )
 
 
 class KeyIn(Body):

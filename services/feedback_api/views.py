@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.values import FeedbackType, Outcome, Thumb
+from shared.contracts.values import FeedbackType, Outcome, PersonKind, Thumb
 
 
 class RowView(BaseModel):
@@ -84,6 +84,42 @@ class StepView(BaseModel):
     step_order: int
     step_content: str
     created_at: datetime
+
+
+class ConsentView(BaseModel):
+    """One word: from `created_at` until the next one on the same purpose."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    purpose: str
+    granted: bool
+    created_at: datetime
+
+
+class PersonConsents(BaseModel):
+    """What a person said, newest first."""
+
+    kind: PersonKind
+    person: str = Field(description="A pseudonym.")
+    words: list[ConsentView]
+
+
+class AuditView(BaseModel):
+    """Who did what to what."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    created_at: datetime
+    actor: str
+    action: str
+    target: str
+    detail: dict[str, Any]
+
+
+class AuditPage(BaseModel):
+    items: list[AuditView]
+    next_cursor: str | None
 
 
 class FeedbackWithHistory(FeedbackView):

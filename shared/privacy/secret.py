@@ -7,13 +7,17 @@ Losing the secret unlinks every pseudonym and makes earlier idempotency receipts
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Literal
 
 from shared.config import Settings
+from shared.contracts.values import PersonKind
 from shared.errors import ConfigError
 from shared.folders import make_private
+
+Kind = PersonKind | Literal["rater", "subject"]
 
 MIN_SECRET_CHARS = 32
 
@@ -81,12 +85,17 @@ def fingerprint(secret: bytes) -> bytes:
     return mac(secret, "fingerprint")
 
 
-def pseudonym(
-    secret: bytes, project_id: int, kind: Literal["rater", "subject"], identity: str | int
-) -> str:
+def pseudonym(secret: bytes, project_id: int, kind: Kind, identity: str | int) -> str:
     """A stable name for a person that only this deployment can link: `r_…` or `s_…`.
 
     The number 123 and the text "123" are one person, since clients send either.
     """
     keyed = mac(secret, f"pseudonym:{kind}", str(project_id), str(identity))
     return f"{kind[0]}_{keyed[:16].hex()}"
+
+
+def person_of(secret: bytes, project_id: int, kind: Kind, identity: str) -> str:
+    """The pseudonym meant by a client's own id of a person, or by the pseudonym itself."""
+    if re.fullmatch(rf"{kind[0]}_[0-9a-f]{{32}}", identity):
+        return identity
+    return pseudonym(secret, project_id, kind, identity)

@@ -142,3 +142,31 @@ async def test_a_key_sees_only_its_own_project(client, shared_sessions):
     assert listed.json()["items"] == []
     assert read.status_code == 404
     assert same_id.status_code == 201
+
+
+async def test_a_rotated_key_goes_on_for_its_overlap_and_no_longer(client, shared_sessions):
+    made = (await client.post("/keys", json={"name": "app", "scopes": ["feedback:read"]})).json()
+    public_id = made["public_id"]
+    rotated = await client.post(f"/keys/{public_id}/rotate", params={"overlap_s": 3600})
+
+    statuses = [
+        (await client.get("/feedback", headers=bearer(token))).status_code
+        for token in (made["token"], rotated.json()["token"])
+    ]
+    listed = {key["public_id"]: key for key in (await client.get("/keys")).json()}
+    left = datetime.fromisoformat(listed[public_id]["expires_at"]) - datetime.now(UTC)
+
+    assert statuses == [200, 200]
+    assert timedelta(minutes=55) < left <= timedelta(hours=1)
+    assert listed[rotated.json()["public_id"]]["expires_at"] is None
+
+
+async def test_an_overlap_never_lengthens_the_life_of_a_key(client):
+    soon = datetime.now(UTC) + timedelta(minutes=5)
+    body = {"name": "app", "scopes": ["score"], "expires_at": soon.isoformat()}
+    made = (await client.post("/keys", json=body)).json()
+
+    await client.post(f"/keys/{made['public_id']}/rotate", params={"overlap_s": 3600})
+
+    listed = {key["public_id"]: key for key in (await client.get("/keys")).json()}
+    assert datetime.fromisoformat(listed[made["public_id"]]["expires_at"]) == soon
