@@ -35,3 +35,30 @@ class FeedbackSettings(Settings):
         default=True,
         description="Whether a post without `consent.training` may be used for training.",
     )
+    limit_key_per_s: float = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Posts and requests one API key may send a second, per process; 0: no limit.",
+    )
+    limit_key_burst: int = Field(
+        1_000, ge=1, description="How many of them one API key may send at once."
+    )
+    limit_rater_per_s: float = Field(
+        50,
+        ge=0,
+        le=1_000_000,
+        description="Posts of one rater a second, per process; 0: no limit.",
+    )
+    limit_rater_burst: int = Field(
+        1_000, ge=1, description="How many posts of one rater may come at once."
+    )
+    limit_widget_per_s: float = Field(
+        1,
+        ge=0,
+        le=1_000_000,
+        description="Posts with one widget token a second, per process; 0: no limit.",
+    )
+    limit_widget_burst: int = Field(
+        20, ge=1, description="How many posts with one widget token may come at once."
+    )

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from services.feedback_api.admission import Admission
 from services.feedback_api.config import FeedbackSettings
 from services.feedback_api.intake import Source
+from services.feedback_api.limits import Limits
 from services.feedback_api.writer import FEEDBACK, Accepted, Post, Writer
 from shared.contracts.storable import MAX_NAME
 from shared.db.audit import audit
@@ -37,6 +38,7 @@ class Runtime:
     sessions: async_sessionmaker[AsyncSession]
     keys: KeyCache
     pool: Pool
+    limits: Limits
     admit: Admission
     feedback: Writer
     preferences: Writer
@@ -74,6 +76,12 @@ class Holding(HTTPBearer):
         self.scope = scope
 
     async def __call__(self, request: Request) -> Principal:  # type: ignore[override]
+        principal = await self.identify(request)
+        runtime(request).limits.count_request(principal.public_id)
+        return principal
+
+    async def identify(self, request: Request) -> Principal:
+        """Who calls, once the key is known to hold the scope."""
         principal = await runtime(request).keys.check(token_of(request.headers))
         require(principal, self.scope)
         return principal
@@ -107,12 +115,15 @@ Cursor = Annotated[
 
 
 class Posting(Holding):
-    """A dependency for what every post needs; one object, because each one costs every post."""
+    """A dependency for what every post needs; one object, because each one costs every post.
+
+    Limits count posts, not requests: each when it is admitted.
+    """
 
     async def __call__(self, request: Request) -> Source:  # type: ignore[override]
         running = runtime(request)
         return Source(
-            principal=await super().__call__(request),
+            principal=await self.identify(request),
             secret=running.secret,
             default_consent=running.settings.default_training_consent,
             raw_body=await request.body(),

@@ -171,6 +171,7 @@ def _post(kind: Any, row: dict[str, Any], source: Source, *, has_own_id: bool) -
         request_key=source.request_key,
         has_own_id=has_own_id,
         size=len(source.raw_body),
+        key_id=source.principal.public_id,
     )
 
 

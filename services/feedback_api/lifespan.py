@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from services.feedback_api.admission import Admission, Stage
 from services.feedback_api.config import FeedbackSettings
 from services.feedback_api.deps import Runtime
+from services.feedback_api.limits import Limits
 from services.feedback_api.upkeep import keep_up
 from services.feedback_api.writer import FEEDBACK, PREFERENCE, Kind, Writer, create_pool
 from shared.db.connect import resolve_database_url
@@ -36,6 +37,7 @@ async def lifespan(app: FastAPI, settings: FeedbackSettings) -> AsyncIterator[di
             await require_current(engine)
             await claim_or_refuse(sessions, fingerprint(secret))
         keys = KeyCache(sessions)
+        limits = Limits(settings, app.state.metrics)
         pool = await create_pool(url, size=POOL_SIZE)
         stack.push_async_callback(pool.close)
         for work in (
@@ -63,16 +65,17 @@ async def lifespan(app: FastAPI, settings: FeedbackSettings) -> AsyncIterator[di
                 sessions=sessions,
                 keys=keys,
                 pool=pool,
-                admit=Admission(_stages(settings)),
+                limits=limits,
+                admit=Admission(_stages(settings, limits)),
                 feedback=await start(FEEDBACK),
                 preferences=await start(PREFERENCE),
             )
         }
 
 
-def _stages(settings: FeedbackSettings) -> tuple[Stage, ...]:
+def _stages(settings: FeedbackSettings, limits: Limits) -> tuple[Stage, ...]:
     """What posts pass before they are written, in this order."""
-    return ()
+    return (limits,)
 
 
 @asynccontextmanager

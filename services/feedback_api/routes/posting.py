@@ -19,6 +19,7 @@ from shared.errors import (
     Forbidden,
     HeedError,
     InvalidInput,
+    LimitExceeded,
     MalformedBody,
     NotFound,
     Overloaded,
@@ -41,6 +42,7 @@ POST_ERRORS = problems(
     Forbidden,
     TooLarge,
     InvalidInput,
+    LimitExceeded,
     Overloaded,
     DatabaseUnavailable,
 )
@@ -51,10 +53,13 @@ RECORD_ERRORS = problems(
     Conflict,
     TooLarge,
     InvalidInput,
+    LimitExceeded,
     DatabaseUnavailable,
 )
-READ_ERRORS = problems(Unauthenticated, Forbidden, InvalidInput, DatabaseUnavailable)
-FIND_ERRORS = problems(Unauthenticated, Forbidden, NotFound, InvalidInput, DatabaseUnavailable)
+READ_ERRORS = problems(Unauthenticated, Forbidden, InvalidInput, LimitExceeded, DatabaseUnavailable)
+FIND_ERRORS = problems(
+    Unauthenticated, Forbidden, NotFound, InvalidInput, LimitExceeded, DatabaseUnavailable
+)
 
 
 def stored_reply(accepted: Accepted, *, location: str) -> Response:

@@ -69,7 +69,8 @@ class Post:
     """One validated post on its way into the database.
 
     `receipt_keys` name what a repetition of the post repeats: first its `Idempotency-Key`, then
-    the id its client gave it. `size` is about what it weighs in bytes.
+    the id its client gave it. `size` is about what it weighs in bytes. `key_id` and
+    `widget_token` name the API key that sent it and the token a page used instead.
     """
 
     kind: Noun
@@ -78,6 +79,8 @@ class Post:
     request_key: str | None = None
     has_own_id: bool = False
     size: int = 0
+    key_id: str = ""
+    widget_token: str | None = None
 
     @property
     def id(self) -> uuid.UUID:
