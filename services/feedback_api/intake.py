@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from services.feedback_api.corrections import check_correction
 from services.feedback_api.schemas import (
     FeedbackIn,
     InteractionIn,
@@ -35,12 +36,6 @@ STRUCTURED = {
     "model_tracing": "tracing",
     "model_proofreading": "proofreading",
     "rag_response": "rag",
-}
-CORRECTIONS = {
-    "tracing": {"missing_segments", "incorrect_segments", "notes"},
-    "proofreading": {"missed_errors", "false_positives", "better_corrections"},
-    "rag": {"improvements", "missing_info", "corrected_response"},
-    "text": {"corrected_response"},
 }
 
 
@@ -119,6 +114,7 @@ def preference_post(body: PreferenceIn, source: Source) -> Post:
         InvalidInput: it is neither a pair with a preference nor candidates with a ranking.
     """
     texts, outcome = _compared(body)
+    _check_order(body)
     is_choice = outcome in (Outcome.A, Outcome.B)
     row = _common(body, source) | {
         "preference_id": body.preference_id or public_id("pref"),
@@ -253,17 +249,13 @@ def _correction(body: FeedbackIn, task_type: str | None) -> dict[str, Any]:
     correction = body.correction
     if isinstance(correction, str):
         correction = {"corrected_response": correction}
-    if correction is None:
+    if not correction:  # an expert with nothing to correct may send an empty one
         return {"correction": None, "corrected_response": None}
-    allowed = CORRECTIONS.get(task_type or "text", correction.keys())
-    for name in correction:
-        if name not in allowed:
-            detail = f"A correction of this task type holds {', '.join(sorted(allowed))}"
-            raise _wrong(f"/correction/{name}"[:100], "unknown_correction", detail)
-    text = correction.get("corrected_response")
-    if text is not None and not isinstance(text, str):
-        raise _wrong("/correction/corrected_response", "string_type", "Send text")
-    return {"correction": correction, "corrected_response": text}
+    correction = check_correction(task_type, correction)
+    return {
+        "correction": correction,
+        "corrected_response": correction.get("corrected_response"),
+    }
 
 
 def _annotations(body: FeedbackIn, text: str | None) -> list[dict[str, Any]] | None:
@@ -295,6 +287,13 @@ def _compared(body: PreferenceIn) -> tuple[list[str], Outcome]:
         detail = "ranking lists the id of every candidate once, the best first"
         raise _wrong("/ranking", "ranking_ids", detail)
     return [candidate.text for candidate in body.candidates], Outcome.RANKING
+
+
+def _check_order(body: PreferenceIn) -> None:
+    shown = [item.id for item in body.candidates] if body.candidates else ["a", "b"]
+    if body.presented_order is not None and sorted(body.presented_order) != sorted(shown):
+        detail = "presented_order lists what was shown, each once: a and b, or the candidates' ids"
+        raise _wrong("/presented_order", "presented_ids", detail)
 
 
 def _wrong(pointer: str, code: str, detail: str) -> InvalidInput:

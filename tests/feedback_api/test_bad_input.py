@@ -43,6 +43,26 @@ WRONG_FIELDS = [
     ({"rating": 4, "rag_response": "x"}, "/response", "two_responses"),
     ({"rating": 4, "annotations": [{"start": 0, "end": 9}]}, "/annotations/0/end", "span_range"),
     ({"rating": 4, "correction": {"x": 1}}, "/correction/x", "unknown_correction"),
+    (
+        {"task_type": "tracing", "correction": {"missing_segments": [[[1, 2, 3], ["x"]]]}},
+        "/correction/missing_segments/0",
+        "segment_type",
+    ),
+    (
+        {"task_type": "proofreading", "correction": {"missed_errors": [4]}},
+        "/correction/missed_errors/0",
+        "remark_type",
+    ),
+    (
+        {"task_type": "rag", "correction": {"improvements": 3}},
+        "/correction/improvements",
+        "list_type",
+    ),
+    (
+        {"task_type": "other", "correction": {"corrected_response": 3}},
+        "/correction/corrected_response",
+        "string_type",
+    ),
     ({"session_id": "s"}, "", "nothing_said"),
 ]
 
