@@ -1,5 +1,6 @@
 """What every command has in common: one line for every failure, and no extra it can do without."""
 
+import json
 import socket
 import sys
 
@@ -137,6 +138,21 @@ def test_keys_are_made_listed_rotated_and_revoked(heed):
     assert "Unknown scopes: everything" in heed.refused(
         "keys", "create", "x", "--scope", "everything"
     )
+    told = [json.loads(line)["action"] for line in heed.done("audit").splitlines()]
+    assert told == ["key.revoke", "key.rotate", "key.create", "key.create"]
+
+
+def test_a_person_gives_and_withdraws_consent(heed):
+    heed.done("migrate")
+
+    said = heed.done("consents", "withdraw", "7", "--kind", "rater")
+    heed.done("consents", "give", "7", "--kind", "rater", "--purpose", "publication")
+
+    person = next(word for word in said.split() if word.startswith("r_"))
+    shown = heed.done("consents", "show", person, "--kind", "rater").splitlines()
+    assert [line.split()[:2] for line in shown[1:]] == [["publication", "yes"], ["training", "no"]]
+    assert f"rater:{person}" in heed.done("audit", "--action", "consent.record")
+
 
 
 def test_migrating_twice_changes_nothing(heed):
