@@ -1,6 +1,7 @@
 """Runs an app as a process: port taken, failed start and SIGTERM all end in one clear line."""
 
 import contextlib
+import gc
 import socket
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from shared.config import Settings, load_settings
 from shared.errors import ConfigError, HeedError
 
 GRACEFUL_SHUTDOWN_S = 20
+COLLECT_AFTER = (10_000, 50, 50)  # allocations, young and middle collections
 
 
 def serve(app_factory: Callable[[], ASGIApp], host: str, port: int, *, port_setting: str) -> None:
@@ -59,6 +61,17 @@ def serve_or_exit(run: Callable[[], None]) -> None:
         sys.exit(
             f"heed: stopped by an unexpected {_where(error)}. HEED_LOG_LEVEL=DEBUG shows the rest."
         )
+
+
+def _spare_the_collector() -> None:
+    """Leave out of every garbage collection what was loaded at the start and stays for ever.
+
+    Requests that wait for a commit outlive the young collections, and each older one would go
+    through all modules, classes and schemas again: a third of a post's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 def _where(error: Exception) -> str:
@@ -109,7 +122,9 @@ class _QuietLifespan:
 
         async def hold_failure(message: Message) -> None:
             nonlocal is_started
-            is_started = is_started or message["type"] == "lifespan.startup.complete"
+            if message["type"] == "lifespan.startup.complete":
+                is_started = True
+                _spare_the_collector()
             if not message["type"].endswith(".failed"):
                 await send(message)
 
