@@ -35,11 +35,24 @@ class Settings(BaseSettings):
         description="Keys the MACs, pseudonyms and signatures, at least 32 characters; "
         "empty means the file `secret.key` in the data dir, which is made on first use.",
     )
+    encryption: Literal["off", "on"] = Field(
+        "off", description="Whether new texts are stored encrypted: docs/encryption.md."
+    )
+    encryption_keys: SecretStr | None = Field(
+        None,
+        description="Master keys, `id:base64key[,id:base64key]`; the first one is used for new "
+        "data keys, the others stay readable.",
+    )
+    encryption_key_file: Path | None = Field(
+        None,
+        description="File with one master key `id:base64key` a line, readable by its owner only; "
+        "instead of HEED_ENCRYPTION_KEYS.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least level of log lines that are written."
     )
 
-    @field_validator("data_dir", "artifact_dir")
+    @field_validator("data_dir", "artifact_dir", "encryption_key_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value else value

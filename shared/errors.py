@@ -16,6 +16,7 @@
     │   └── SchemaOutdated            the database needs `heed migrate`
     ├── NotEnoughData                 too few rows to train or to judge        (422)
     ├── ArtifactError                 a stored model cannot be trusted or read (500)
+    ├── UnreadableText                a sealed text is not what was sealed     (500)
     ├── ConfigError                   a setting is missing or wrong            (500)
     └── RunInterrupted                a training run lost its claim or was cancelled
 
@@ -159,6 +160,13 @@ class ArtifactError(HeedError):
 
     code = "artifact_error"
     title = "The model cannot be loaded"
+
+
+class UnreadableText(HeedError):
+    """A sealed text in the database was changed, or moved to where it does not belong."""
+
+    code = "unreadable_text"
+    title = "A stored text cannot be read"
 
 
 class ConfigError(HeedError):
