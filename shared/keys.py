@@ -28,6 +28,7 @@ CHANNEL = "heed_keys"
 CACHE_S = 30.0
 CACHE_SIZE = 4096
 UNKNOWN = "unknown"
+NOT_VALID = "is unknown, revoked or expired"
 
 
 class Scope(StrEnum):
@@ -213,9 +214,18 @@ class KeyCache:
         key = await self._stored(public_id)
         expected = key.secret_sha256 if key else bytes(32)
         matches = hmac.compare_digest(_digest(secret), expected)
-        if key is None or not matches or key.revoked_at or _expired(key):
-            raise _refusal("is unknown, revoked or expired")
-        return Principal(key.public_id, key.project_id, frozenset(key.scopes))
+        if not matches:
+            raise _refusal(NOT_VALID)
+        return _principal(key)
+
+    async def find(self, public_id: str) -> Principal:
+        """Who a key is that something else speaks for, such as a token signed on its behalf.
+
+        Raises:
+            Unauthenticated: it is unknown, expired or revoked.
+            DatabaseUnavailable: it is not remembered and Postgres cannot be reached.
+        """
+        return _principal(await self._stored(public_id))
 
     def forget(self, public_id: str | None = None) -> None:
         """Drop one remembered key, or all when none is named."""
@@ -246,6 +256,12 @@ class KeyCache:
                 del self._entries[next(iter(self._entries))]
             self._entries[public_id] = (started, key)
         return key
+
+
+def _principal(key: ApiKey | None) -> Principal:
+    if key is None or key.revoked_at or _expired(key):
+        raise _refusal(NOT_VALID)
+    return Principal(key.public_id, key.project_id, frozenset(key.scopes))
 
 
 def _split(token: str | None) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from services.feedback_api.routes import (
     preferences,
     reasoning_steps,
     stats,
+    widget_tokens,
 )
 from services.feedback_api.schemas import FeedbackIn, InteractionIn, PreferenceIn, ReasoningStepIn
 from shared.config import load_settings
@@ -32,6 +33,7 @@ ROUTES = (
     consents,
     audit_log,
     keys,
+    widget_tokens,
     health,
 )
 RAW_BODIES = (FeedbackIn, PreferenceIn, InteractionIn, ReasoningStepIn)

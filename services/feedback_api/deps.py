@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, TypeVar
 
 from asyncpg import Pool
@@ -15,6 +15,8 @@ from services.feedback_api.admission import Admission
 from services.feedback_api.config import FeedbackSettings
 from services.feedback_api.intake import Source
 from services.feedback_api.limits import Limits
+from services.feedback_api.widget_tokens import read as read_widget_token
+from services.feedback_api.widget_tokens import widget_token_of
 from services.feedback_api.writer import FEEDBACK, Accepted, Post, Writer
 from shared.contracts.storable import MAX_NAME
 from shared.db.audit import audit
@@ -76,13 +78,13 @@ class Holding(HTTPBearer):
         self.scope = scope
 
     async def __call__(self, request: Request) -> Principal:  # type: ignore[override]
-        principal = await self.identify(request)
+        principal = await self.identify(request, token_of(request.headers))
         runtime(request).limits.count_request(principal.public_id)
         return principal
 
-    async def identify(self, request: Request) -> Principal:
+    async def identify(self, request: Request, token: str) -> Principal:
         """Who calls, once the key is known to hold the scope."""
-        principal = await runtime(request).keys.check(token_of(request.headers))
+        principal = await runtime(request).keys.check(token)
         require(principal, self.scope)
         return principal
 
@@ -121,9 +123,14 @@ class Posting(Holding):
     """
 
     async def __call__(self, request: Request) -> Source:  # type: ignore[override]
+        principal = await self.identify(request, token_of(request.headers))
+        return await self.source(request, principal)
+
+    async def source(self, request: Request, principal: Principal) -> Source:
+        """The post's body and what the deployment decides for it."""
         running = runtime(request)
         return Source(
-            principal=await self.identify(request),
+            principal=principal,
             secret=running.secret,
             default_consent=running.settings.default_training_consent,
             raw_body=await request.body(),
@@ -131,7 +138,28 @@ class Posting(Holding):
         )
 
 
+class PagePosting(Posting):
+    """The same for the routes that a page may call too, with a widget token instead of a key."""
+
+    async def __call__(self, request: Request) -> Source:  # type: ignore[override]
+        token = token_of(request.headers)
+        page_token = widget_token_of(token, request.headers)
+        if page_token is None:
+            return await self.source(request, await self.identify(request, token))
+        running = runtime(request)
+        grant = read_widget_token(running.secret, page_token, origin=request.headers.get("origin"))
+        if request.query_params:
+            raise InvalidInput("With a widget token, send the fields in the body.")
+        principal = await running.keys.find(grant.key_id)
+        require(principal, self.scope)
+        source = await self.source(request, principal)
+        # A key of a page is its own: no other page learns by guessing it what was posted.
+        own_key = source.request_key and f"{grant.rater}/{source.request_key}"
+        return replace(source, grant=grant, request_key=own_key)
+
+
 SourceDep = Annotated[Source, Depends(Posting(Scope.FEEDBACK_WRITE))]
+PageSourceDep = Annotated[Source, Depends(PagePosting(Scope.FEEDBACK_WRITE))]
 
 
 def _request_key(request: Request) -> str | None:

@@ -13,6 +13,7 @@ from services.feedback_api.schemas import (
     ReasoningStepIn,
     StepIn,
 )
+from services.feedback_api.widget_tokens import Grant
 from services.feedback_api.writer import FEEDBACK, INTERACTION, PREFERENCE, STEP, Post
 from shared.contracts.posts import render_prompt, render_response
 from shared.contracts.values import FeedbackType, Outcome, Thumb
@@ -48,10 +49,17 @@ class Source:
     default_consent: bool
     raw_body: bytes
     request_key: str | None = None
+    grant: Grant | None = None
 
     def person(self, kind: Any, identity: str) -> str:
         """The pseudonym of a rater or subject of this project."""
         return pseudonym(self.secret, self.principal.project_id, kind, identity)
+
+    def rater(self, identity: str | None) -> str | None:
+        """The pseudonym of who rates: the one in the widget token, else of who the body names."""
+        if self.grant is not None:
+            return self.grant.rater
+        return identity and self.person("rater", identity)
 
     def target(self, *parts: str | None) -> str:
         """What feedback without an interaction is about, recognisable only with the secret."""
@@ -74,7 +82,10 @@ def feedback_post(body: FeedbackIn, source: Source) -> Post:
 
     Raises:
         InvalidInput: it says nothing, is about nothing, or its parts contradict each other.
+        Forbidden: the widget token does not allow it.
     """
+    if source.grant is not None:
+        body = source.grant.fill_feedback(body)
     if all(getattr(body, name) is None for name in SIGNALS):
         raise _wrong("", "nothing_said", f"The post says nothing; send one of {', '.join(SIGNALS)}")
     task_type, response = _task_and_response(body)
@@ -112,13 +123,19 @@ def preference_post(body: PreferenceIn, source: Source) -> Post:
 
     Raises:
         InvalidInput: it is neither a pair with a preference nor candidates with a ranking.
+        Forbidden: the widget token does not allow it.
     """
+    if source.grant is not None:
+        body = source.grant.fill_preference(body)
     texts, outcome = _compared(body)
+    target = source.target(body.session_id, body.agent_name, body.prompt, *sorted(texts))
+    if source.grant is not None:
+        source.grant.require_comparison(target)
     _check_order(body)
     is_choice = outcome in (Outcome.A, Outcome.B)
     row = _common(body, source) | {
         "preference_id": body.preference_id or public_id("pref"),
-        "target": source.target(body.session_id, body.agent_name, body.prompt, *sorted(texts)),
+        "target": target,
         "task_type": body.task_type,
         "prompt": body.prompt,
         "response_a": texts[0],
@@ -168,6 +185,7 @@ def _post(kind: Any, row: dict[str, Any], source: Source, *, has_own_id: bool) -
         has_own_id=has_own_id,
         size=len(source.raw_body),
         key_id=source.principal.public_id,
+        widget_token=source.grant.token_id if source.grant else None,
     )
 
 
@@ -189,7 +207,7 @@ def _origin(body: PostIn | InteractionIn, source: Source) -> dict[str, Any]:
 
 
 def _common(body: PostIn, source: Source) -> dict[str, Any]:
-    rater = body.rater_id and source.person("rater", body.rater_id)
+    rater = source.rater(body.rater_id)
     return _origin(body, source) | {"clinician_id": rater, "comments": body.comment}
 
 

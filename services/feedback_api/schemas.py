@@ -5,6 +5,7 @@ keeping it nowhere would lose it silently; anything free goes into `context`.
 """
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
@@ -194,6 +195,67 @@ class KeyIn(Body):
     name: Name
     scopes: list[str] = Field(min_length=1, max_length=16, examples=[["feedback:write"]])
     expires_at: Moment | None = None
+
+
+class WidgetKind(StrEnum):
+    """What a page may say with a widget token; the names are those of the fields."""
+
+    THUMBS = "thumbs"
+    RATING = "rating"
+    HUMAN_RATING = "human_rating"
+    COMMENT = "comment"
+    CORRECTION = "correction"
+    ANNOTATIONS = "annotations"
+    ASPECTS = "aspects"
+    IMPLICIT = "implicit"
+    PREFERENCE = "preference"
+
+
+class TokenStepIn(Body):
+    """A recorded reasoning step; its text stays where it is recorded."""
+
+    step_id: Identity | None = None
+    step_order: Annotated[int, Field(ge=0, le=1_000_000, strict=True)] | None = None
+
+
+class CompareIn(Body):
+    """The two responses that a page lets a person choose from."""
+
+    prompt: StorableText
+    response_a: StorableText
+    response_b: StorableText
+
+
+class WidgetTokenIn(Body):
+    """One target, who speaks, what may be said, from where and for how long.
+
+    The target is an `interaction_id`, or a `prompt` and its `response`, which are recorded as an
+    interaction, or two responses to `compare`.
+    """
+
+    interaction_id: Identity | None = None
+    prompt: StorableText | None = None
+    response: StorableText | StorableObject | StorableList | None = None
+    compare: CompareIn | None = None
+    session_id: Name | None = None
+    agent_name: Name | None = None
+    model_version: Name | None = None
+    decision_id: Name | None = None
+    subject_ids: list[Identity] = Field(default_factory=list, max_length=100)
+    step: TokenStepIn | None = None
+    rater_id: Identity | None = None
+    kinds: list[WidgetKind] = Field(min_length=1, max_length=16, examples=[["thumbs", "comment"]])
+    origin: Name = Field(examples=["https://app.example.com"])
+    expires_in_s: Annotated[int, Field(ge=10, le=900, strict=True)] = 900
+    consent: ConsentIn | None = None
+
+
+class WidgetToken(BaseModel):
+    """A token for one page, and the interaction it is about."""
+
+    token: str
+    expires_at: datetime
+    interaction_id: str | None = None
 
 
 class Stored(BaseModel):

@@ -11,6 +11,7 @@ from services.feedback_api import examples, queries
 from services.feedback_api.deps import (
     Cursor,
     Limit,
+    PageSourceDep,
     ReaderDep,
     SessionDep,
     SourceDep,
@@ -55,7 +56,7 @@ class FeedbackFilters(BaseModel):
     openapi_extra=body_description("FeedbackIn", examples.FEEDBACK, required=False),
     summary="Store one post of feedback",
 )
-async def post_feedback(request: Request, source: SourceDep) -> Response:
+async def post_feedback(request: Request, source: PageSourceDep) -> Response:
     """Store what a person thinks of a response. The reply leaves after the commit.
 
     Without a body, the query string carries session_id, agent_name, rating and comments.

@@ -9,6 +9,7 @@ from services.feedback_api import examples, queries
 from services.feedback_api.deps import (
     Cursor,
     Limit,
+    PageSourceDep,
     ReaderDep,
     SessionDep,
     SourceDep,
@@ -50,7 +51,7 @@ class PreferenceFilters(BaseModel):
     openapi_extra=body_description("PreferenceIn", examples.PREFERENCE),
     summary="Store one comparison",
 )
-async def post_preference(request: Request, source: SourceDep) -> Response:
+async def post_preference(request: Request, source: PageSourceDep) -> Response:
     """Store which of several responses a person prefers, a tie, or that all are bad."""
     body = parse(BODY, source.raw_body)
     accepted = await runtime(request).accept(preference_post(body, source))
