@@ -23,6 +23,13 @@ from shared.web.edge import Edge, RequestMetrics
 from shared.web.problems import Problem, explain_details, problem_reply
 
 MAX_BODY_BYTES = 1_048_576
+PAGE_HEADERS = [
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "X-Request-ID",
+    "X-Widget-Token",
+]
 
 _REFUSALS: dict[int, tuple[type[HeedError], str]] = {
     400: (MalformedBody, "The body cannot be read; send JSON in UTF-8."),
@@ -50,18 +57,26 @@ def install(
     app.state.metrics = registry
     _add_handlers(app)
     _add_routes(app, registry)
-    if cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(cors_origins),
-            allow_methods=["*"],
-            allow_headers=["*"],
-            expose_headers=["X-Request-ID", "Retry-After"],
-        )
     metrics = RequestMetrics(registry)
     app.add_middleware(Edge, service=service, max_body_bytes=max_body_bytes, metrics=metrics)
+    if cors_origins:
+        _allow_pages(app, cors_origins)
     app.openapi = lambda: _openapi(app, schemas)  # type: ignore[method-assign]
     return registry
+
+
+def _allow_pages(app: FastAPI, origins: Sequence[str]) -> None:
+    """Let pages of these origins call; outside of `Edge`, so that they can read its refusals too.
+
+    Without credentials: a page sends its own token, never a cookie.
+    """
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=[origin.rstrip("/") for origin in origins],
+        allow_methods=["GET", "POST"],
+        allow_headers=PAGE_HEADERS,
+        expose_headers=["X-Request-ID", "Retry-After"],
+    )
 
 
 def _add_handlers(app: FastAPI) -> None:

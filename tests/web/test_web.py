@@ -119,6 +119,55 @@ async def test_only_listed_origins_may_read_replies(client):
     assert "access-control-allow-origin" not in other.headers
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/numbers/limited", b'{"number": 1}', 429),
+        ("/numbers/a", b"x" * (CAP + 1), 413),
+        ("/numbers/a", b"x", 400),
+        ("/broken", b"", 405),
+    ],
+)
+async def test_a_page_may_read_refusals_too(client, path, body, status):
+    headers = {"Origin": "https://app.example", "Content-Type": "application/json"}
+
+    reply = await client.post(path, content=body, headers=headers)
+
+    assert reply.status_code == status
+    assert reply.headers["access-control-allow-origin"] == "https://app.example"
+    assert "Origin" in reply.headers["vary"]
+    assert "access-control-allow-credentials" not in reply.headers
+
+
+async def test_a_page_may_read_that_something_unexpected_happened(client):
+    reply = await client.get("/broken", headers={"Origin": "https://app.example"})
+
+    assert reply.status_code == 500
+    assert reply.headers["access-control-allow-origin"] == "https://app.example"
+
+
+@pytest.mark.parametrize(
+    ("origin", "method", "header", "allowed"),
+    [
+        ("https://app.example", "POST", "authorization", True),
+        ("https://app.example", "POST", "x-widget-token", True),
+        ("https://app.example", "DELETE", "authorization", False),
+        ("https://app.example", "POST", "x-other", False),
+        ("https://evil.example", "POST", "authorization", False),
+    ],
+)
+async def test_a_preflight_allows_only_what_pages_need(client, origin, method, header, allowed):
+    asked = {
+        "Origin": origin,
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": header,
+    }
+
+    reply = await client.options("/numbers/a", headers=asked)
+
+    assert reply.status_code == (200 if allowed else 400)
+
+
 async def test_the_description_lists_errors_as_problems(client):
     responses = (await client.get("/openapi.json")).json()["paths"]["/numbers/{name}"]["post"][
         "responses"
