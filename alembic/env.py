@@ -4,15 +4,14 @@ import asyncio
 import re
 
 from alembic import context
-from sqlalchemy import Connection, NullPool
+from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql.base import ischema_names
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from shared.config import Settings, load_settings
 from shared.db import tables
 from shared.db.columns import Xid8
 from shared.db.connect import resolve_database_url
-from shared.db.engine import async_url
+from shared.db.engine import create_single_engine
 
 ischema_names["xid8"] = Xid8  # so that a comparison recognises the columns it reads back
 MONTHLY = re.compile(r"_(default|\d{4}_\d{2})$")
@@ -39,7 +38,7 @@ def migrate(connection: Connection) -> None:
 
 async def connect_and_migrate() -> None:
     url = resolve_database_url(load_settings(Settings))
-    engine = create_async_engine(async_url(url), poolclass=NullPool)
+    engine = create_single_engine(url)
     async with engine.begin() as connection:
         await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
         await connection.run_sync(migrate)

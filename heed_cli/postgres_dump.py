@@ -5,8 +5,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 
+from shared.db.engine import raw_url
 from shared.db.postgres_binaries import install_dir, run_binary
 from shared.errors import ConfigError, DatabaseUnavailable
 
@@ -39,13 +40,8 @@ def load(url: str, major: int, path: Path) -> None:
 
 def _libpq(url: str) -> tuple[str, str]:
     """The URL as libpq reads it, without the password: arguments are visible to every user."""
-    parsed = make_url(url.replace("postgres://", "postgresql://", 1))
-    query = dict(parsed.query)
-    if (ssl := query.pop("ssl", None)) is not None:  # asyncpg's word for it
-        query["sslmode"] = ssl
-    bare = URL.create(
-        "postgresql", parsed.username, None, parsed.host, parsed.port, parsed.database, query
-    )
+    parsed = make_url(raw_url(url))
+    bare = parsed._replace(password=None)
     return bare.render_as_string(hide_password=False), str(parsed.password or "")
 
 

@@ -5,9 +5,8 @@ import contextlib
 from collections.abc import Callable, Mapping
 
 import asyncpg
-from sqlalchemy.engine import make_url
 
-from shared.db.engine import async_url
+from shared.db.engine import connect
 from shared.logs import get_logger
 
 RECONNECT_S = 1.0
@@ -50,14 +49,3 @@ async def _listen_once(
 
 def _passing_payload(handler: Handler) -> Callable[[object, int, str, str], None]:
     return lambda _connection, _pid, _channel, payload: handler(payload)
-
-
-async def connect(url: str) -> asyncpg.Connection:
-    """A raw connection to the database an engine would use."""
-    return await asyncpg.connect(raw_url(url), timeout=10)
-
-
-def raw_url(url: str) -> str:
-    """The URL as asyncpg itself takes it, without SQLAlchemy's driver name."""
-    parsed = make_url(async_url(url)).set(drivername="postgresql")
-    return parsed.render_as_string(hide_password=False)

@@ -16,12 +16,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, NullPool
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db import views
-from shared.db.engine import async_url
+from shared.db.engine import create_single_engine
 from shared.db.faults import reaching_database
 from shared.errors import ConfigError, DatabaseUnavailable, SchemaOutdated
 
@@ -98,7 +98,7 @@ def config(connection: Connection | None = None) -> Config:
 
 
 async def _run(url: str, work: Callable[[Connection], T]) -> T:
-    engine = create_async_engine(async_url(url), poolclass=NullPool)
+    engine = create_single_engine(url)
     try:
         async with _connected(engine) as connection, connection.begin():
             with _refusals_explained():

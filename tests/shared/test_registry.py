@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from shared import registry
-from shared.db.listen import raw_url
+from shared.db.engine import raw_url
 from shared.db.tables import AliasChange, AuditEntry
 from shared.errors import Conflict, InvalidInput, NotFound
 

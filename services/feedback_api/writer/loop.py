@@ -19,8 +19,8 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram
 from services.feedback_api.writer.batch import store
 from services.feedback_api.writer.kinds import Accepted, Kind, Post
 from services.feedback_api.writer.receipts import Outcome, ReceiptVanished
+from shared.db.engine import raw_url
 from shared.db.faults import database_unavailable, reaching_database
-from shared.db.listen import raw_url
 from shared.errors import DatabaseUnavailable, InvalidInput, Overloaded
 from shared.logs import get_logger
 
