@@ -13,7 +13,8 @@
     ├── Overloaded                    full for the moment: retry later         (503)
     ├── Unavailable                   something Heed needs is not there        (503)
     │   ├── DatabaseUnavailable       Postgres cannot be reached
-    │   └── SchemaOutdated            the database needs `heed migrate`
+    │   ├── SchemaOutdated            the database needs `heed migrate`
+    │   └── KeyMissing                no master key opens the stored texts
     ├── NotEnoughData                 too few rows to train or to judge        (422)
     ├── ArtifactError                 a stored model cannot be trusted or read (500)
     ├── UnreadableText                a sealed text is not what was sealed     (500)
@@ -146,6 +147,13 @@ class SchemaOutdated(Unavailable):
 
     code = "schema_outdated"
     title = "The database needs a migration"
+
+
+class KeyMissing(Unavailable):
+    """The master key that a stored data key needs is not here, or is not the one it was."""
+
+    code = "encryption_key_missing"
+    title = "A master key is missing"
 
 
 class NotEnoughData(HeedError):

@@ -23,6 +23,7 @@ from shared.db.audit import audit
 from shared.db.faults import reaching_database
 from shared.errors import InvalidInput
 from shared.keys import KeyCache, Principal, Scope, require, token_of
+from shared.privacy.fields import FieldCipher
 from shared.web import explain_validation
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ class Runtime:
     engine: AsyncEngine
     sessions: async_sessionmaker[AsyncSession]
     keys: KeyCache
+    cipher: FieldCipher
     pool: Pool
     limits: Limits
     admit: Admission
@@ -106,6 +108,11 @@ async def _reader(
     return principal
 
 
+async def _cipher(request: Request) -> FieldCipher:
+    return runtime(request).cipher
+
+
+CipherDep = Annotated[FieldCipher, Depends(_cipher)]
 ReaderDep = Annotated[Principal, Depends(_reader)]
 WriterDep = Annotated[Principal, Depends(Holding(Scope.FEEDBACK_WRITE))]
 AdminDep = Annotated[Principal, Depends(Holding(Scope.ADMIN))]

@@ -10,8 +10,11 @@ from fastapi import FastAPI
 from services.feedback_api.admission import Admission, Stage
 from services.feedback_api.config import FeedbackSettings
 from services.feedback_api.deps import Runtime
+from services.feedback_api.handout import open_handout
 from services.feedback_api.limits import Limits
+from services.feedback_api.sealed_posts import sealing
 from services.feedback_api.upkeep import keep_up
+from services.feedback_api.webhooks.deliveries import CHANNEL as DELIVERIES
 from services.feedback_api.writer import FEEDBACK, PREFERENCE, Kind, Writer, create_pool
 from shared.db.connect import resolve_database_url
 from shared.db.engine import create_engine, create_sessions
@@ -20,7 +23,7 @@ from shared.db.listen import listen
 from shared.db.migrate import require_current
 from shared.db.secret_check import claim_or_refuse
 from shared.keys import CHANNEL, KeyCache
-from shared.privacy import fingerprint, load_secret
+from shared.privacy import fields, fingerprint, load_secret
 
 POOL_SIZE = 8
 
@@ -37,12 +40,20 @@ async def lifespan(app: FastAPI, settings: FeedbackSettings) -> AsyncIterator[di
             await require_current(engine)
             await claim_or_refuse(sessions, fingerprint(secret))
         keys = KeyCache(sessions)
+        cipher = _open_cipher(stack, settings, url)
         limits = Limits(settings, app.state.metrics)
         pool = await create_pool(url, size=POOL_SIZE)
         stack.push_async_callback(pool.close)
+        handout = await stack.enter_async_context(
+            open_handout(settings, sessions, secret, app.state.metrics)
+        )
+        wake = handout.courier.wake
         for work in (
-            listen(url, {CHANNEL: keys.forget}, on_connect=keys.forget),
+            _hear_changes(url, keys, cipher),
+            listen(url, {DELIVERIES: wake}, on_connect=wake),
             keep_up(pool),
+            handout.go_on(),
+            handout.courier.work(),
         ):
             await stack.enter_async_context(_in_background(work))
 
@@ -64,18 +75,41 @@ async def lifespan(app: FastAPI, settings: FeedbackSettings) -> AsyncIterator[di
                 engine=engine,
                 sessions=sessions,
                 keys=keys,
+                cipher=cipher,
                 pool=pool,
                 limits=limits,
-                admit=Admission(_stages(settings, limits)),
+                admit=Admission(_stages(settings, limits, cipher)),
                 feedback=await start(FEEDBACK),
                 preferences=await start(PREFERENCE),
             )
         }
 
 
-def _stages(settings: FeedbackSettings, limits: Limits) -> tuple[Stage, ...]:
+def _stages(
+    settings: FeedbackSettings, limits: Limits, cipher: fields.FieldCipher
+) -> tuple[Stage, ...]:
     """What posts pass before they are written, in this order."""
-    return (limits,)
+    return (limits, sealing(cipher))
+
+
+def _open_cipher(stack: AsyncExitStack, settings: FeedbackSettings, url: str) -> fields.FieldCipher:
+    """Data keys are read while requests hold connections: from a pool in which no request waits."""
+    engine = create_engine(url, pool_size=1)
+    stack.push_async_callback(engine.dispose)
+    return fields.open_cipher(settings, create_sessions(engine))
+
+
+def _hear_changes(
+    url: str, keys: KeyCache, cipher: fields.FieldCipher
+) -> Coroutine[Any, Any, None]:
+    """Forget API keys and data keys that another process changed."""
+
+    def forget_all() -> None:
+        keys.forget()
+        cipher.forget()
+
+    handlers = {CHANNEL: keys.forget, fields.CHANNEL: cipher.forget}
+    return listen(url, handlers, on_connect=forget_all)
 
 
 @asynccontextmanager

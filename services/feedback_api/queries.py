@@ -24,6 +24,7 @@ from shared.db.tables import (
     ReasoningStep,
 )
 from shared.errors import Conflict, InvalidInput, NotFound
+from shared.privacy.fields import FieldCipher
 
 T = TypeVar("T", Feedback, Preference, InteractionRecord, AuditEntry)
 
@@ -217,8 +218,12 @@ async def read_steps(session: AsyncSession, project_id: int, chat_id: str) -> li
     return list(await session.scalars(statement.order_by(col(ReasoningStep.step_order))))
 
 
-async def add_steps(session: AsyncSession, steps: Sequence[ReasoningStep]) -> bool:
+async def add_steps(
+    session: AsyncSession, steps: Sequence[ReasoningStep], cipher: FieldCipher
+) -> bool:
     """Store the steps; whether any of them is new. Storing the same step again changes nothing.
+
+    A step that is sealed twice looks different each time: what is compared is what was sealed.
 
     Raises:
         Conflict: a step with this id or order is stored with another content.
@@ -231,12 +236,18 @@ async def add_steps(session: AsyncSession, steps: Sequence[ReasoningStep]) -> bo
         is_new |= added is not None
         if added is None:
             stored = await session.get(ReasoningStep, (step.project_id, step.id))
-            if stored is None or stored.model_dump(exclude={"created_at"}) != values:
+            if stored is None or not await _is_same(stored, values, cipher):
                 raise Conflict(
                     "A step with this id or order is stored with another content; "
                     "a recorded step never changes."
                 )
     return is_new
+
+
+async def _is_same(stored: ReasoningStep, values: dict[str, Any], cipher: FieldCipher) -> bool:
+    both = [stored.model_dump(exclude={"created_at"}), dict(values)]
+    await cipher.unseal("reasoning_steps", both)
+    return both[0] == both[1]
 
 
 async def read_halves(

@@ -10,7 +10,7 @@ from shared.contracts.values import FeedbackType, Outcome, PersonKind, Thumb
 
 
 class RowView(BaseModel):
-    """A stored row, under the canonical names."""
+    """A stored row, under the canonical names; a text whose key was destroyed is null."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -56,9 +56,9 @@ class FeedbackView(PostView):
 
 class PreferenceView(PostView):
     preference_id: str
-    prompt: str
-    response_a: str
-    response_b: str
+    prompt: str | None
+    response_a: str | None
+    response_b: str | None
     preferred: str | None
     outcome: Outcome
     candidates: list[Any] | None
@@ -70,8 +70,8 @@ class PreferenceView(PostView):
 
 class InteractionView(RowView):
     interaction_id: str
-    prompt: str = Field(validation_alias="user_prompt")
-    response: str = Field(validation_alias="ai_response")
+    prompt: str | None = Field(validation_alias="user_prompt")
+    response: str | None = Field(validation_alias="ai_response")
     structured_response: Any
     model_version: str | None
 

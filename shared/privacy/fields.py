@@ -47,6 +47,7 @@ __all__ = [
 
 CACHE_S = 30.0
 CACHE_SIZE = 10_000
+_CHECK_EVERY_S = 60.0
 _AT_ONCE = 100  # texts opened before other work on the event loop has its turn
 
 
@@ -63,12 +64,13 @@ class FieldCipher:
         self._keys = keys
         self._locks: OrderedDict[tuple[int, str], tuple[float, Lock]] = OrderedDict()
         self._generation = 0
+        self._checked_until = 0.0
 
     async def seal(self, table_name: str, row: MutableMapping[str, Any]) -> None:
         """Seal the row's texts in place; None and empty values stay, and all when it is off.
 
         Raises:
-            ConfigError: a master key is missing.
+            KeyMissing: a master key is missing.
             DatabaseUnavailable: a person's key is not remembered and Postgres cannot be reached.
         """
         if not self.is_on:
@@ -91,7 +93,7 @@ class FieldCipher:
             The positions of the rows that lost a text to a destroyed key.
 
         Raises:
-            ConfigError: a master key is missing; the message names it.
+            KeyMissing: a master key is missing; the message names it.
             UnreadableText: a text was changed, or moved to where it does not belong.
             DatabaseUnavailable: Postgres cannot be reached.
         """
@@ -109,6 +111,17 @@ class FieldCipher:
             if count % _AT_ONCE == 0:
                 await asyncio.sleep(0)
         return lost
+
+    async def require_keys(self) -> None:
+        """Pass when every stored data key opens; that they do is remembered for a minute.
+
+        Raises:
+            KeyMissing: a master key is missing; the message names it.
+            DatabaseUnavailable: Postgres cannot be reached.
+        """
+        if time.monotonic() >= self._checked_until:
+            await self._keys.check()
+            self._checked_until = time.monotonic() + _CHECK_EVERY_S
 
     def forget(self, _: str = "") -> None:
         """Drop every remembered key; the next text reads them again."""

@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared.config import Settings
-from shared.errors import ConfigError
+from shared.errors import ConfigError, KeyMissing
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -36,11 +36,7 @@ class Keyring:
             ConfigError: there is no key at all.
         """
         if not self.keys:
-            raise ConfigError(
-                "Encryption needs a master key: set HEED_ENCRYPTION_KEYS or "
-                f"HEED_ENCRYPTION_KEY_FILE. {_MAKE_ONE}",
-                code="encryption_key_missing",
-            )
+            raise _no_key()
         return next(iter(self.keys))
 
     def wrap(self, data_key: bytes, owner: str) -> bytes:
@@ -52,29 +48,22 @@ class Keyring:
         """The data key again.
 
         Raises:
-            ConfigError: the master key of that id is not here, or is not the one it was.
+            KeyMissing: the master key of that id is not here, or is not the one it was.
         """
         master_key = self.keys.get(key_id)
         if master_key is None:
-            raise missing_key(key_id)
+            raise KeyMissing(
+                f"The master key with the id {key_id} is needed to read stored texts: add it to "
+                "HEED_ENCRYPTION_KEYS or HEED_ENCRYPTION_KEY_FILE; it need not come first."
+            )
         nonce, sealed = wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:]
         try:
             return AESGCM(master_key).decrypt(nonce, sealed, owner.encode())
         except InvalidTag:
-            raise ConfigError(
+            raise KeyMissing(
                 f"The master key with the id {key_id} is not the one that was used under this id, "
-                "or a data key in the database was changed. Put the right key back.",
-                code="encryption_key_missing",
+                "or a data key in the database was changed. Put the right key back."
             ) from None
-
-
-def missing_key(key_id: str) -> ConfigError:
-    """The error of reading what only an absent master key can open."""
-    return ConfigError(
-        f"The master key with the id {key_id} is needed to read stored texts: add it to "
-        "HEED_ENCRYPTION_KEYS or HEED_ENCRYPTION_KEY_FILE; it need not come first.",
-        code="encryption_key_missing",
-    )
 
 
 def new_master_key() -> str:
@@ -98,12 +87,15 @@ def load_keyring(settings: Settings) -> Keyring:
     elif path is not None:
         keyring = _parse(_lines(path), str(path))
     if settings.encryption == "on" and not keyring.keys:
-        raise ConfigError(
-            "HEED_ENCRYPTION is on and there is no master key: set HEED_ENCRYPTION_KEYS or "
-            f"HEED_ENCRYPTION_KEY_FILE. {_MAKE_ONE}",
-            code="encryption_key_missing",
-        )
+        raise _no_key()
     return keyring
+
+
+def _no_key() -> ConfigError:
+    return ConfigError(
+        "Encryption needs a master key: set HEED_ENCRYPTION_KEYS or HEED_ENCRYPTION_KEY_FILE. "
+        f"{_MAKE_ONE}"
+    )
 
 
 def _lines(path: Path) -> list[str]:

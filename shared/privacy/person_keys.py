@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import func, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
@@ -46,7 +46,7 @@ class PersonKeys:
         """The living key of every owner, committed before it is handed out.
 
         Raises:
-            ConfigError: a master key is missing.
+            KeyMissing: a master key is missing.
             DatabaseUnavailable: Postgres cannot be reached.
         """
         loop = asyncio.get_running_loop()
@@ -60,12 +60,30 @@ class PersonKeys:
         """The keys there are of these owners, destroyed ones too; nothing is made.
 
         Raises:
-            ConfigError: a master key is missing.
+            KeyMissing: a master key is missing.
             DatabaseUnavailable: Postgres cannot be reached.
         """
         with reaching_database():
             async with self._sessions() as session:
                 return await self._read(session, owners)
+
+    async def check(self) -> None:
+        """Open one data key of each master key in use.
+
+        Raises:
+            KeyMissing: a master key is missing, or is not the one it was.
+            DatabaseUnavailable: Postgres cannot be reached.
+        """
+        one_each = (
+            select(SubjectKey)
+            .where(col(SubjectKey.wrapped_key).is_not(None))
+            .ext(distinct_on(col(SubjectKey.master_key_id)))
+        )
+        with reaching_database():
+            async with self._sessions() as session:
+                for row in await session.scalars(one_each):
+                    owner = name_of(row.project_id, row.person)
+                    self._keyring.unwrap(row.wrapped_key or b"", owner, row.master_key_id)
 
     async def _answer(self) -> None:
         """Make what was asked for, and what is asked for meanwhile, then end."""

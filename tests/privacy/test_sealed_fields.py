@@ -14,7 +14,7 @@ from sqlmodel import col
 from shared.config import Settings
 from shared.db.columns import metadata
 from shared.db.tables import ReasoningStep, SubjectKey
-from shared.errors import ConfigError, UnreadableText
+from shared.errors import ConfigError, KeyMissing, UnreadableText
 from shared.privacy.fields import FieldCipher, destroy_person_keys, is_sealed, open_cipher
 from shared.privacy.keyring import load_keyring, new_master_key
 from shared.privacy.sealed_text import JSON_COLUMNS, SEALED
@@ -125,7 +125,7 @@ async def test_an_absent_master_key_is_named(sessions: Sessions):
     row = await sealed(cipher(sessions))
 
     for other in (cipher(sessions, SECOND), cipher(sessions, None, encryption="off")):
-        with pytest.raises(ConfigError, match=FIRST.partition(":")[0]):
+        with pytest.raises(KeyMissing, match=FIRST.partition(":")[0]):
             await other.unseal("rlhf_feedback", [row])
 
 
@@ -133,7 +133,7 @@ async def test_another_master_key_under_the_same_id_is_told(sessions: Sessions):
     row = await sealed(cipher(sessions))
     wrong = f"{FIRST.partition(':')[0]}:{base64.b64encode(os.urandom(32)).decode()}"
 
-    with pytest.raises(ConfigError, match="not the one"):
+    with pytest.raises(KeyMissing, match="not the one"):
         await cipher(sessions, wrong).unseal("rlhf_feedback", [row])
 
 
@@ -147,7 +147,7 @@ async def test_a_wrapped_key_of_somebody_else_opens_nothing(sessions: Sessions):
             update(SubjectKey).where(col(SubjectKey.person) == "r_ada").values(wrapped_key=stolen)
         )
 
-    with pytest.raises(ConfigError, match="changed"):
+    with pytest.raises(KeyMissing, match="changed"):
         await cipher(sessions).unseal("rlhf_feedback", [row])
 
 
@@ -248,7 +248,7 @@ def test_wrong_master_keys_are_refused_without_being_shown(keys: str, complaint:
 
 
 def test_encryption_without_a_key_is_refused():
-    with pytest.raises(ConfigError, match="no master key"):
+    with pytest.raises(ConfigError, match="needs a master key"):
         load_keyring(Settings(encryption="on"))
 
 

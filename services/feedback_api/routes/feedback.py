@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, TypeAdapter
 
 from services.feedback_api import examples, queries
 from services.feedback_api.deps import (
+    CipherDep,
     Cursor,
     Limit,
     PageSourceDep,
@@ -101,6 +102,8 @@ async def post_feedback_batch(request: Request, source: SourceDep) -> Response:
 async def list_feedback(
     principal: ReaderDep,
     session: SessionDep,
+    cipher: CipherDep,
+    *,
     filters: Annotated[FeedbackFilters, Query()],
     cursor: Cursor = None,
     limit: Limit = 50,
@@ -108,6 +111,7 @@ async def list_feedback(
     """One page of live rows; `since` is the earliest time a version was stored."""
     wanted = queries.conditions(Feedback, principal.project_id, filters.model_dump())
     page = await queries.read_page(session, Feedback, wanted, cursor=cursor, limit=limit)
+    await cipher.unseal("rlhf_feedback", page.rows)
     items = [FeedbackView.model_validate(row) for row in page.rows]
     return FeedbackPage(items=items, next_cursor=page.next_cursor)
 
@@ -118,10 +122,11 @@ async def list_feedback(
     summary="Read one feedback with its history",
 )
 async def get_feedback(
-    feedback_id: str, principal: ReaderDep, session: SessionDep
+    feedback_id: str, principal: ReaderDep, session: SessionDep, cipher: CipherDep
 ) -> FeedbackWithHistory:
     """The live row and up to 100 earlier versions, newest first."""
     live, earlier = await queries.find_feedback(session, principal.project_id, feedback_id)
+    await cipher.unseal("rlhf_feedback", [live, *earlier])
     found = FeedbackWithHistory.model_validate(live)
     found.history = [FeedbackView.model_validate(row) for row in earlier]
     return found

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, BaseModel, TypeAdapter
 
 from services.feedback_api import examples, queries
 from services.feedback_api.deps import (
+    CipherDep,
     Cursor,
     Limit,
     ReaderDep,
@@ -61,6 +62,8 @@ async def post_interaction(request: Request, source: SourceDep) -> Response:
 async def list_interactions(
     principal: ReaderDep,
     session: SessionDep,
+    cipher: CipherDep,
+    *,
     filters: Annotated[InteractionFilters, Query()],
     cursor: Cursor = None,
     limit: Limit = 50,
@@ -68,6 +71,7 @@ async def list_interactions(
     """One page of recorded interactions; `since` is the earliest time one was stored."""
     wanted = queries.conditions(InteractionRecord, principal.project_id, filters.model_dump())
     page = await queries.read_page(session, InteractionRecord, wanted, cursor=cursor, limit=limit)
+    await cipher.unseal("rlhf_interaction_records", page.rows)
     items = [InteractionView.model_validate(row) for row in page.rows]
     return InteractionPage(items=items, next_cursor=page.next_cursor)
 
@@ -78,8 +82,9 @@ async def list_interactions(
     summary="Read one interaction",
 )
 async def get_interaction(
-    interaction_id: str, principal: ReaderDep, session: SessionDep
+    interaction_id: str, principal: ReaderDep, session: SessionDep, cipher: CipherDep
 ) -> InteractionView:
     """The recorded prompt and response."""
     found = await queries.find_interaction(session, principal.project_id, interaction_id)
+    await cipher.unseal("rlhf_interaction_records", [found])
     return InteractionView.model_validate(found)

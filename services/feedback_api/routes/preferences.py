@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, BaseModel, TypeAdapter
 
 from services.feedback_api import examples, queries
 from services.feedback_api.deps import (
+    CipherDep,
     Cursor,
     Limit,
     PageSourceDep,
@@ -77,6 +78,8 @@ async def post_preference_batch(request: Request, source: SourceDep) -> Response
 async def list_preferences(
     principal: ReaderDep,
     session: SessionDep,
+    cipher: CipherDep,
+    *,
     filters: Annotated[PreferenceFilters, Query()],
     cursor: Cursor = None,
     limit: Limit = 50,
@@ -84,6 +87,7 @@ async def list_preferences(
     """One page of live rows; `since` is the earliest time a version was stored."""
     wanted = queries.conditions(Preference, principal.project_id, filters.model_dump())
     page = await queries.read_page(session, Preference, wanted, cursor=cursor, limit=limit)
+    await cipher.unseal("rlhf_preferences", page.rows)
     items = [PreferenceView.model_validate(row) for row in page.rows]
     return PreferencePage(items=items, next_cursor=page.next_cursor)
 
@@ -94,10 +98,11 @@ async def list_preferences(
     summary="Read one comparison with its history",
 )
 async def get_preference(
-    preference_id: str, principal: ReaderDep, session: SessionDep
+    preference_id: str, principal: ReaderDep, session: SessionDep, cipher: CipherDep
 ) -> PreferenceWithHistory:
     """The live row and up to 100 earlier versions, newest first."""
     live, earlier = await queries.find_preference(session, principal.project_id, preference_id)
+    await cipher.unseal("rlhf_preferences", [live, *earlier])
     found = PreferenceWithHistory.model_validate(live)
     found.history = [PreferenceView.model_validate(row) for row in earlier]
     return found

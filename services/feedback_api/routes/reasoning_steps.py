@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field, TypeAdapter
 
 from services.feedback_api import examples, queries
-from services.feedback_api.deps import ReaderDep, SessionDep, SourceDep, parse, runtime
+from services.feedback_api.deps import CipherDep, ReaderDep, SessionDep, SourceDep, parse, runtime
 from services.feedback_api.intake import step_post
 from services.feedback_api.routes.posting import (
     FIND_ERRORS,
@@ -44,13 +44,13 @@ async def post_steps(
     if not 1 <= len(interaction_id) <= MAX_NAME or "\x00" in interaction_id:
         raise InvalidInput(f"An interaction id has 1 to {MAX_NAME} characters.")
     body = parse(BODY, source.raw_body)
-    admit = runtime(request).admit
+    running = runtime(request)
     posts = [
-        await admit(step_post(step, interaction_id, source))
+        await running.admit(step_post(step, interaction_id, source))
         for step in (body if isinstance(body, list) else [body])
     ]
     steps = [ReasoningStep(**post.row) for post in posts]
-    is_new = await queries.add_steps(session, steps)
+    is_new = await queries.add_steps(session, steps, running.cipher)
     response.status_code = 201 if is_new else 200
     return StepsStored(ids=[step.id for step in steps])
 
@@ -61,8 +61,9 @@ async def post_steps(
     summary="Read the reasoning steps of an interaction",
 )
 async def get_steps(
-    interaction_id: str, principal: ReaderDep, session: SessionDep
+    interaction_id: str, principal: ReaderDep, session: SessionDep, cipher: CipherDep
 ) -> list[StepView]:
     """The steps in their order; none when nothing was recorded."""
     rows = await queries.read_steps(session, principal.project_id, interaction_id)
+    await cipher.unseal("reasoning_steps", rows)
     return [StepView.model_validate(row) for row in rows]
