@@ -12,6 +12,7 @@ from shared.db.postgres_binaries import install_dir, run_binary
 from shared.errors import ConfigError, DatabaseUnavailable
 
 _EMBEDDED_MAJORS = (16, 18)
+_TLS_MODES = ("require", "verify-ca", "verify-full")
 
 
 def dump(url: str, major: int, path: Path) -> None:
@@ -46,8 +47,14 @@ def _libpq(url: str) -> tuple[str, str]:
 
 
 def _run(name: str, args: Sequence[str], major: int, password: str) -> None:
-    """Prefer the wheel's program of the server's version: a newer one may write what it rejects."""
+    """Prefer the wheel's program of the server's version: a newer one may write what it rejects.
+
+    The wheel's programs speak no TLS, so a database that is reached by it takes the installed ones.
+    """
     env = {"PGPASSWORD": password}
+    if any(f"sslmode={mode}" in arg for mode in _TLS_MODES for arg in args):
+        _run_installed(name, args, env)
+        return
     try:
         chosen = major if major in _EMBEDDED_MAJORS else max(_EMBEDDED_MAJORS)
         install_dir(chosen)
