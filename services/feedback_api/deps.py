@@ -114,7 +114,10 @@ async def _cipher(request: Request) -> FieldCipher:
 
 CipherDep = Annotated[FieldCipher, Depends(_cipher)]
 ReaderDep = Annotated[Principal, Depends(_reader)]
+PlainReaderDep = Annotated[Principal, Depends(Holding(Scope.FEEDBACK_READ))]
 WriterDep = Annotated[Principal, Depends(Holding(Scope.FEEDBACK_WRITE))]
+EraserDep = Annotated[Principal, Depends(Holding(Scope.ERASE))]
+ModelsDep = Annotated[Principal, Depends(Holding(Scope.MODELS))]
 AdminDep = Annotated[Principal, Depends(Holding(Scope.ADMIN))]
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows per page.")]

@@ -6,12 +6,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from services.feedback_api.consents import read_consents, record_consent
-from services.feedback_api.deps import ReaderDep, SessionDep, WriterDep, runtime
+from services.feedback_api.deps import PlainReaderDep, SessionDep, WriterDep, runtime
 from services.feedback_api.routes.posting import READ_ERRORS
 from services.feedback_api.schemas import PersonConsentIn
 from services.feedback_api.views import ConsentView, PersonConsents
 from shared.contracts.storable import MAX_NAME
 from shared.contracts.values import PersonKind
+from shared.db.audit import audit
 from shared.db.tables import Consent
 from shared.privacy import person_of
 
@@ -41,7 +42,7 @@ async def post_consent(
 @router.get("/consents", responses=READ_ERRORS, summary="Read what a person consented to")
 async def get_consents(
     request: Request,
-    principal: ReaderDep,
+    principal: PlainReaderDep,
     session: SessionDep,
     kind: PersonKind,
     person_id: Annotated[
@@ -50,6 +51,13 @@ async def get_consents(
 ) -> PersonConsents:
     """The person's words, newest first; none when nothing was ever recorded."""
     person = person_of(runtime(request).secret, principal.project_id, kind, person_id)
+    audit(  # by the pseudonym: the query string holds the person's own id
+        session,
+        "consent.read",
+        actor=principal.actor,
+        target=f"{kind}:{person}",
+        project_id=principal.project_id,
+    )
     words = await read_consents(session, principal.project_id, kind, person)
     return _consents(kind, person, words)
 
