@@ -92,6 +92,13 @@ async def database_url(postgres_url: str, template_database: str) -> AsyncIterat
         yield url
 
 
+@pytest.fixture(scope="module")
+async def module_database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
+    """A fresh database for the tests of one file."""
+    async with _database(postgres_url, template=template_database) as url:
+        yield url
+
+
 @pytest.fixture(scope="session")
 async def shared_database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
     """One database for tests that keep apart by project, so that each need not clone its own."""

@@ -31,6 +31,7 @@ async def transport(
         database_url=shared_database_url,
         secret_key="one secret, because these tests share one database",
         feedback_retry_s=1.0,
+        webhook_allow=["127.0.0.1"],
     )
     app = create_app(settings)
     async with app.router.lifespan_context(app) as state:
@@ -45,6 +46,7 @@ def with_state(app: Any, state: Any) -> Any:
         await app(scope, receive, send)
 
     call.writer = state["runtime"].feedback  # type: ignore[attr-defined]
+    call.cipher = state["runtime"].cipher  # type: ignore[attr-defined]
     return call
 
 

@@ -154,3 +154,16 @@ async def test_no_text_of_a_refused_post_is_repeated(client):
 
     assert reply.status_code == 422
     assert "Miller" not in reply.text
+
+
+@pytest.mark.parametrize(
+    "looks_sealed",
+    [{"comment": "heed:1:x"}, {"response": {"$sealed": 1}}, {"correction": {"$sealed": ""}}],
+    ids=lambda body: next(iter(body)),
+)
+async def test_a_text_that_looks_encrypted_is_refused(client, looks_sealed):
+    body = {"prompt": "p", "response": "r", "task_type": "other", "rating": 4} | looks_sealed
+
+    reply = await client.post("/feedback", json=body)
+
+    assert (reply.status_code, reply.json()["errors"][0]["code"]) == (422, "looks_sealed")
