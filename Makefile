@@ -7,7 +7,8 @@ DATA ?=
 REPORT ?=
 TESTS ?= tests
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast up down check format lint types contracts openapi docs audit sbom docker-lint clean
+BENCH ?=
+.PHONY: bench-ingest chaos help install demo test test-fast up down check format lint types contracts openapi docs audit sbom docker-lint clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +71,12 @@ audit: install ## Known vulnerabilities in the installed packages (asks PyPI)
 sbom: install ## Write the software bill of materials, CycloneDX JSON, to build/sbom.json
 	@mkdir -p build
 	$(BIN)/cyclonedx-py environment --output-reproducible --of JSON -o build/sbom.json $(BIN)/python
+
+bench-ingest: install ## Posts a second beside the ceiling and an ORM commit each (needs wrk; 7 minutes)
+	$(BIN)/python benchmarks/ingest.py $(BENCH)
+
+chaos: install ## 20,000 posts while Postgres and the API are killed again and again
+	$(BIN)/python benchmarks/chaos.py $(BENCH)
 
 clean: ## Remove the virtual environment, caches and the demo's folder
 	rm -rf $(VENV) .heed-demo build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
