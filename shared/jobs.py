@@ -53,6 +53,8 @@ class Placement(TypedDict, total=False):
     run_after: datetime
     max_attempts: int
     created_by: str | None
+    schedule: str | None
+    due_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -205,17 +207,28 @@ async def finish(session: AsyncSession, row: Work, status: RunStatus, **values: 
         raise _lost(row)
 
 
-async def retry(session: AsyncSession, row: Work, error: str) -> RunStatus:
+async def retry(
+    session: AsyncSession,
+    row: Work,
+    error: str,
+    *,
+    wait_s: float | None = None,
+    **values: object,
+) -> RunStatus:
     """After a crash: wait for the next attempt, or fail when this was the last one.
+
+    Without `wait_s` the wait is 5 s after the first attempt and four times longer after each.
+    `values` are what else is known of the attempt (progress, …).
 
     Raises:
         RunInterrupted: the claim is somebody else's by now; nothing was written.
     """
+    known = {**values, "error": error[-_ERROR_CHARS:]}
     if row.attempt >= row.max_attempts:
-        await finish(session, row, RunStatus.FAILED, error=error[-_ERROR_CHARS:])
+        await finish(session, row, RunStatus.FAILED, **known)
         return RunStatus.FAILED
-    wait = timedelta(seconds=_FIRST_RETRY_S * 4 ** (row.attempt - 1))
-    await _requeue(session, row, error=error[-_ERROR_CHARS:], run_after=func.now() + wait)
+    seconds = _FIRST_RETRY_S * 4 ** (row.attempt - 1) if wait_s is None else wait_s
+    await _requeue(session, row, run_after=func.now() + timedelta(seconds=seconds), **known)
     return RunStatus.QUEUED
 
 

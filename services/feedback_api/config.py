@@ -1,5 +1,7 @@
 """Settings of the feedback API."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from shared.config import Settings
@@ -31,6 +33,11 @@ class FeedbackSettings(Settings):
         le=60,
         description="How long a write is retried after Postgres was lost before replying 503.",
     )
+    webhook_allow: list[str] = Field(
+        [],
+        description="Hosts and networks that webhooks may reach though they are not public, by "
+        'http too, as JSON: `["hooks.internal", "10.1.0.0/16"]`.',
+    )
     default_training_consent: bool = Field(
         default=True,
         description="Whether a post without `consent.training` may be used for training.",
@@ -61,4 +68,18 @@ class FeedbackSettings(Settings):
     )
     limit_widget_burst: int = Field(
         20, ge=1, description="How many posts with one widget token may come at once."
+    )
+    masking: Literal["off", "mask", "block"] = Field(
+        "off",
+        description="What is done with personal data in posts: `off` stores it, `mask` replaces "
+        "it, `block` refuses the post.",
+    )
+    masking_processes: int = Field(
+        2, ge=1, le=64, description="Processes that mask posts, when masking is not off."
+    )
+    masking_budget_s: float = Field(
+        5.0,
+        gt=0,
+        le=60,
+        description="How long masking a post may take; beyond, it is refused with 503.",
     )

@@ -25,6 +25,13 @@ DELETE FROM rlhf_outbox WHERE id IN (
     ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
 ) RETURNING 1
 """
+EXPIRE_JOBS = """
+DELETE FROM rlhf_jobs WHERE id IN (
+    SELECT id FROM rlhf_jobs WHERE created_at < now() - interval '30 days'
+        AND (finished_at < now() - interval '30 days' OR kind = 'webhook' AND status <> 'running')
+    LIMIT $1 FOR UPDATE SKIP LOCKED
+) RETURNING 1
+"""
 ENSURE_PARTITIONS = "SELECT heed_ensure_partitions($1)"
 
 log = get_logger("feedback_api")
@@ -37,15 +44,18 @@ async def keep_up(pool: asyncpg.Pool) -> None:
             with reaching_database():
                 receipts = await expire(pool, EXPIRE_RECEIPTS)
                 events = await expire(pool, EXPIRE_EVENTS)
+                jobs = await expire(pool, EXPIRE_JOBS)
                 partitions = await pool.fetchval(ENSURE_PARTITIONS, MONTHS_AHEAD)
-            log.info("upkeep is done", receipts=receipts, events=events, partitions=partitions)
+            log.info(
+                "upkeep is done", receipts=receipts, events=events, jobs=jobs, partitions=partitions
+            )
         except (DatabaseUnavailable, asyncpg.PostgresError) as error:
             log.warning("upkeep waits for the next hour", type=type(error).__name__)
         await asyncio.sleep(INTERVAL_S)
 
 
 async def expire(pool: asyncpg.Pool, statement: str) -> int:
-    """How many rows older than 30 days `EXPIRE_RECEIPTS` or `EXPIRE_EVENTS` deleted."""
+    """How many rows older than 30 days a statement such as `EXPIRE_EVENTS` deleted."""
     expired = 0
     while deleted := len(await pool.fetch(statement, ROWS_PER_STATEMENT)):
         expired += deleted

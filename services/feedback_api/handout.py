@@ -1,0 +1,82 @@
+"""The background work on events: hands out the outbox, looks at thresholds, delivers webhooks."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from services.feedback_api.config import FeedbackSettings
+from services.feedback_api.dispatch import Dispatcher
+from services.feedback_api.thresholds import Thresholds
+from services.feedback_api.webhooks.addresses import Allowed, SystemResolver
+from services.feedback_api.webhooks.courier import Courier
+from services.feedback_api.webhooks.sending import Sender
+from shared.db.faults import reaching_database
+from shared.errors import DatabaseUnavailable
+from shared.logs import get_logger
+
+TICK_S = 1.0
+MEASURE_S = 5.0
+
+log = get_logger("feedback_api")
+
+
+@dataclass
+class Handout:
+    """Dispatcher, thresholds and courier of one process, and when they were last looked at."""
+
+    dispatcher: Dispatcher
+    thresholds: Thresholds
+    courier: Courier
+    measured_at: float = 0.0
+
+    async def go_on(self) -> None:
+        """Look at the outbox every second and at the thresholds every few, for ever."""
+        while True:
+            try:
+                with reaching_database():
+                    await self.look()
+            except DatabaseUnavailable:
+                log.warning("the outbox waits for the database")
+            except Exception:  # whatever one look met, the next one must come
+                log.exception("the outbox cannot be handed out")
+            await asyncio.sleep(TICK_S)
+
+    async def look(self) -> None:
+        """Hand out what is there; now and then count what waits and look at the thresholds."""
+        await self.dispatcher.drain()
+        if time.monotonic() - self.measured_at >= MEASURE_S:
+            self.measured_at = time.monotonic()
+            await self.thresholds.check()
+            await self.dispatcher.measure()
+
+
+@asynccontextmanager
+async def open_handout(
+    settings: FeedbackSettings,
+    sessions: async_sessionmaker[AsyncSession],
+    secret: bytes,
+    registry: CollectorRegistry,
+) -> AsyncIterator[Handout]:
+    """The work of this process; leaving frees the threads that resolve names."""
+    resolver = SystemResolver()
+    try:
+        yield Handout(
+            Dispatcher(sessions, registry),
+            Thresholds(sessions),
+            Courier(
+                sessions,
+                Sender(Allowed.of(settings.webhook_allow), resolver),
+                secret,
+                owner=f"{socket.gethostname()}:{os.getpid()}",
+                registry=registry,
+            ),
+        )
+    finally:
+        resolver.close()

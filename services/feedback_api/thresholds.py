@@ -1,0 +1,297 @@
+"""Retrain thresholds: a training run whenever so many new samples have come.
+
+A sample is a live, settled row with training consent that nobody withdrew. New means: written by a
+transaction after the watermark, which is that of the last training or of the last time the
+threshold was reached, whichever is later. Counting starts where the last look stopped; only when
+that sum suffices are the rows themselves counted, since some of them may have gone again.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    any_,
+    cast,
+    delete,
+    func,
+    literal,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB, array, distinct_on, insert
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
+
+from shared.contracts.training import TrainingRequest
+from shared.contracts.values import PersonKind, RunStatus
+from shared.db.audit import audit
+from shared.db.columns import Xid8
+from shared.db.tables import Consent, Dataset, Feedback, Preference, Schedule, TrainingRun
+from shared.errors import NotFound
+from shared.jobs import enqueue
+from shared.logs import get_logger
+
+TRAINING = "training"
+MAX_SAMPLES = 10_000_000
+
+Post = type[Feedback] | type[Preference]
+log = get_logger("retrain")
+
+
+class Threshold(BaseModel):
+    """What a schedule counts: so many new samples, of one task type or of all."""
+
+    model_config = ConfigDict(frozen=True)
+
+    new_samples: int = Field(ge=1, le=MAX_SAMPLES)
+    task_type: str | None = None
+    reached_at: int = 0  # the watermark of the last time it was reached
+
+
+@dataclass(frozen=True)
+class Span:
+    """Transactions from the first one up to, and without, the second."""
+
+    since: int
+    before: int
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Samples counted so far, of which kind, over which span."""
+
+    task_type: str | None
+    span: Span
+    count: int
+
+
+@dataclass
+class Thresholds:
+    """Looks at every threshold of a deployment; remembers what it has counted."""
+
+    sessions: async_sessionmaker[AsyncSession]
+    tallies: dict[tuple[int, str], Tally] = field(default_factory=dict)
+
+    async def check(self) -> int:
+        """Enqueue a run for every threshold that is reached; how many were.
+
+        Several processes may look at once: a threshold's row is locked while it is looked at, and
+        the others leave it out.
+        """
+        reached = 0
+        async with self.sessions() as session:
+            keys = await _keys(session)
+        self.tallies = {key: tally for key, tally in self.tallies.items() if key in keys}
+        for key in keys:
+            async with self.sessions.begin() as session:
+                schedule = await _locked(session, key)
+                if schedule is not None:
+                    reached += await self._look(session, schedule)
+        return reached
+
+    async def _look(self, session: AsyncSession, schedule: Schedule) -> bool:
+        threshold = Threshold.model_validate(schedule.threshold)
+        span = await _span(session, schedule, threshold)
+        key = (schedule.project_id, schedule.name)
+        counted = await self._add_up(session, key, threshold, span)
+        if counted >= threshold.new_samples:
+            counted = await count(session, schedule.project_id, threshold, span)
+        self.tallies[key] = Tally(threshold.task_type, span, counted)
+        if counted < threshold.new_samples:
+            return False
+        await _start(session, schedule, threshold, span)
+        return True
+
+    async def _add_up(
+        self, session: AsyncSession, key: tuple[int, str], threshold: Threshold, span: Span
+    ) -> int:
+        """What was counted before and what has come since; all anew if the watermark moved."""
+        known = self.tallies.get(key)
+        if known is None or (known.task_type, known.span.since) != (
+            threshold.task_type,
+            span.since,
+        ):
+            return await count(session, key[0], threshold, span)
+        rest = Span(known.span.before, span.before)
+        return known.count + await count(session, key[0], threshold, rest)
+
+
+async def count(session: AsyncSession, project_id: int, threshold: Threshold, span: Span) -> int:
+    """How many samples of a span are there; by the index on consented rows."""
+    counts = [
+        select(func.count())
+        .select_from(table)
+        .where(
+            col(table.project_id) == project_id,
+            col(table.consent_training),
+            col(table.xid) >= _xid(span.since),
+            col(table.xid) < _xid(span.before),
+            *([col(table.task_type) == threshold.task_type] if threshold.task_type else []),
+            ~_has_withdrawn(PersonKind.RATER, project_id, array([col(table.clinician_id)])),
+            ~_has_withdrawn(PersonKind.SUBJECT, project_id, col(table.subjects)),
+        )
+        .scalar_subquery()
+        for table in (Feedback, Preference)
+    ]
+    return int(await session.scalar(select(counts[0] + counts[1])) or 0)
+
+
+async def set_threshold(
+    session: AsyncSession,
+    name: str,
+    threshold: Threshold,
+    run: TrainingRequest,
+    *,
+    project_id: int,
+    actor: str,
+) -> None:
+    """Store a threshold under a name; one that was there keeps what it counts from."""
+    wanted = threshold.model_dump(mode="json", exclude={"reached_at"})
+    values = {"threshold": wanted, "run": run.model_dump(mode="json"), "enabled": True}
+    statement = insert(Schedule).values(project_id=project_id, name=name, **values)
+    kept = func.coalesce(col(Schedule.threshold), cast(literal({}, JSONB), JSONB))
+    changed = {**values, "threshold": kept.op("||")(statement.excluded.threshold)}
+    await session.execute(
+        statement.on_conflict_do_update(index_elements=["project_id", "name"], set_=changed)
+    )
+    audit(
+        session,
+        "retrain.set",
+        actor=actor,
+        target=f"schedule:{name}",
+        project_id=project_id,
+        detail=wanted,
+    )
+
+
+async def remove_threshold(
+    session: AsyncSession, name: str, *, project_id: int, actor: str
+) -> None:
+    """Take a schedule away; runs that it has enqueued stay.
+
+    Raises:
+        NotFound: there is none of this name.
+    """
+    gone = await session.scalar(
+        delete(Schedule)
+        .where(col(Schedule.project_id) == project_id, col(Schedule.name) == name)
+        .returning(col(Schedule.name))
+    )
+    if gone is None:
+        raise NotFound(f"There is no schedule {name}; see `heed retrain list`.")
+    audit(session, "retrain.off", actor=actor, target=f"schedule:{name}", project_id=project_id)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A threshold and how many samples it has counted so far."""
+
+    name: str
+    threshold: Threshold
+    run: TrainingRequest
+    count: int
+    is_enabled: bool
+
+
+async def list_thresholds(session: AsyncSession, project_id: int) -> list[Standing]:
+    """Every threshold of a project, by name."""
+    mine = select(Schedule).where(
+        col(Schedule.project_id) == project_id, col(Schedule.threshold).is_not(None)
+    )
+    standings = []
+    for schedule in await session.scalars(mine.order_by(col(Schedule.name))):
+        threshold = Threshold.model_validate(schedule.threshold)
+        span = await _span(session, schedule, threshold)
+        counted = await count(session, project_id, threshold, span)
+        run = TrainingRequest.model_validate(schedule.run)
+        standings.append(Standing(schedule.name, threshold, run, counted, schedule.enabled))
+    return standings
+
+
+async def _keys(session: AsyncSession) -> list[tuple[int, str]]:
+    statement = select(col(Schedule.project_id), col(Schedule.name)).where(
+        col(Schedule.enabled), col(Schedule.threshold).is_not(None)
+    )
+    return [(project_id, name) for project_id, name in await session.execute(statement)]
+
+
+async def _locked(session: AsyncSession, key: tuple[int, str]) -> Schedule | None:
+    statement = select(Schedule).where(
+        col(Schedule.project_id) == key[0],
+        col(Schedule.name) == key[1],
+        col(Schedule.enabled),
+        col(Schedule.threshold).is_not(None),
+    )
+    return await session.scalar(statement.with_for_update(skip_locked=True))
+
+
+async def _span(session: AsyncSession, schedule: Schedule, threshold: Threshold) -> Span:
+    """From the watermark to the oldest transaction that is still open."""
+    trained_on = select(col(TrainingRun.dataset_id)).where(
+        col(TrainingRun.project_id) == schedule.project_id,
+        col(TrainingRun.kind) == schedule.run["kind"],
+        col(TrainingRun.params)["model_name"].astext == schedule.run["model_name"],
+        col(TrainingRun.status).in_([RunStatus.RUNNING, RunStatus.SUCCEEDED]),
+        col(TrainingRun.dataset_id).is_not(None),
+    )
+    last = (
+        select(col(Dataset.watermark))
+        .where(col(Dataset.id).in_(trained_on), col(Dataset.watermark).is_not(None))
+        .order_by(col(Dataset.watermark).desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    settled = func.pg_snapshot_xmin(func.pg_current_snapshot())
+    row = await session.execute(select(cast(last, String), cast(settled, String)))
+    trained, before = row.one()
+    return Span(max(int(trained or 0), threshold.reached_at), int(before))
+
+
+async def _start(
+    session: AsyncSession, schedule: Schedule, threshold: Threshold, span: Span
+) -> None:
+    run_id = await enqueue(
+        session,
+        TrainingRun,
+        kind=schedule.run["kind"],
+        params=schedule.run,
+        project_id=schedule.project_id,
+        dedupe_key=f"retrain:{schedule.name}",
+        created_by=f"retrain:{schedule.name}",
+        schedule=schedule.name,
+    )
+    reached = threshold.model_copy(update={"reached_at": span.before})
+    await session.execute(
+        update(Schedule)
+        .where(col(Schedule.project_id) == schedule.project_id, col(Schedule.name) == schedule.name)
+        .values(threshold=reached.model_dump(mode="json"))
+        .execution_options(synchronize_session=False)
+    )
+    log.info("a retrain threshold is reached", schedule=schedule.name, run=str(run_id))
+
+
+def _xid(value: int) -> ColumnElement[int]:
+    return cast(literal(str(value)), Xid8)
+
+
+def _has_withdrawn(kind: PersonKind, project_id: int, people: Any) -> ColumnElement[bool]:
+    """Whether the newest word of one of these people takes consent to training back."""
+    newest = (
+        select(col(Consent.person), col(Consent.granted))
+        .where(
+            col(Consent.project_id) == project_id,
+            col(Consent.kind) == kind,
+            col(Consent.purpose) == TRAINING,
+        )
+        .ext(distinct_on(col(Consent.person)))
+        .order_by(col(Consent.person), col(Consent.created_at).desc(), col(Consent.id).desc())
+        .subquery()
+    )
+    return (
+        select(newest.c.person)
+        .where(newest.c.granted.is_(False), newest.c.person == any_(people))
+        .exists()
+    )
