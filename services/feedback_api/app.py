@@ -16,6 +16,7 @@ from services.feedback_api.routes import (
     preferences,
     reasoning_steps,
     stats,
+    webhooks,
     widget_tokens,
 )
 from services.feedback_api.schemas import FeedbackIn, InteractionIn, PreferenceIn, ReasoningStepIn
@@ -33,6 +34,7 @@ ROUTES = (
     consents,
     audit_log,
     keys,
+    webhooks,
     widget_tokens,
     health,
 )
