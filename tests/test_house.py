@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 import heed_cli
+import heed_client
 import services
 import shared
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = [services, shared, heed_cli]
+PACKAGES = [services, shared, heed_cli, heed_client]
 SOURCES = [path for package in PACKAGES for path in Path(package.__path__[0]).rglob("*.py")]
 TESTS = list((ROOT / "tests").rglob("*.py"))
 MODULES = [

@@ -1,0 +1,204 @@
+"""The two thin senders: one blocks, one awaits. What is sent and how it is retried is shared."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Generic, TypeVar
+
+import httpx
+
+from heed_client.calls import Call
+from heed_client.errors import HeedError, HeedProblem, HeedUnreachable
+from heed_client.outbox import Outbox
+from heed_client.reading import Listing
+from heed_client.replies import read
+from heed_client.results import Result
+from heed_client.retrying import Attempts, Retries
+from heed_client.settings import Service
+from heed_client.timing import Clock
+
+R = TypeVar("R", bound=Result)
+Http = TypeVar("Http")
+CONNECT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a client sends; times in seconds."""
+
+    service: Service
+    timeout_s: float = 10.0
+    retries: Retries = field(default_factory=Retries)
+    clock: Clock = field(default_factory=Clock)
+
+    def http(self) -> dict[str, Any]:
+        """What an HTTP client is made of."""
+        return {
+            "base_url": self.service.url,
+            "headers": {
+                "Authorization": f"Bearer {self.service.api_key.get_secret_value()}",
+                "User-Agent": f"heed-client/{version('heed-client')}",
+            },
+            "timeout": httpx.Timeout(self.timeout_s, connect=min(CONNECT_S, self.timeout_s)),
+        }
+
+    def timeout(self, attempts: Attempts) -> httpx.Timeout:
+        """The limits of one try: the usual ones, or what is left of the call's time."""
+        each = min(self.timeout_s, attempts.remaining_s())
+        return httpx.Timeout(each, connect=min(CONNECT_S, each))
+
+
+class _Pool(Generic[Http]):
+    """One connection pool for each process: two processes must not write into one connection."""
+
+    def __init__(self, make: Callable[[], Http]) -> None:
+        self._make = make
+        self._pools: dict[int, Http] = {}
+
+    def get(self) -> Http:
+        """This process's pool. A forked child leaves its parent's alone, and open."""
+        process = os.getpid()
+        if process not in self._pools:
+            self._pools[process] = self._make()
+        return self._pools[process]
+
+    def take(self) -> Http | None:
+        """This process's pool, to close it."""
+        return self._pools.pop(os.getpid(), None)
+
+
+def _request(client: httpx.Client | httpx.AsyncClient, call: Call[Any], limits: Any) -> Any:
+    headers = {"Content-Type": "application/json"} if call.content is not None else {}
+    if call.method == "POST":
+        headers["Idempotency-Key"] = call.key
+    return client.build_request(
+        call.method,
+        call.path,
+        content=call.content,
+        params={name: value for name, value in call.params.items() if value is not None},
+        headers=headers,
+        timeout=limits,
+    )
+
+
+def _give_up(error: Exception) -> HeedError:
+    if isinstance(error, HeedError):
+        return error
+    return HeedUnreachable(f"No reply from Heed in time: {type(error).__name__}. Try again later.")
+
+
+class Sender:
+    """Sends calls and waits for the reply."""
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        outbox: Outbox | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.options = options
+        self.outbox = outbox
+        self._pool = _Pool(lambda: httpx.Client(transport=transport, **options.http()))
+        if outbox is not None:
+            outbox.start(self.send_once)
+
+    def send(self, call: Call[R]) -> R:
+        """The call's result.
+
+        Raises:
+            HeedProblem: the service refused it.
+            HeedUnreachable: no reply came within the deadline.
+        """
+        if self.outbox is not None and call.posts:
+            return call.queued(self.outbox.put(call.posts))
+        attempts = Attempts(self.options.retries, self.options.clock)
+        while True:
+            try:
+                client = self._pool.get()
+                reply = client.send(_request(client, call, self.options.timeout(attempts)))
+                return read(reply, call.result)
+            except (HeedProblem, httpx.RequestError) as error:
+                pause = attempts.pause_after(error)
+                if pause is None:
+                    raise _give_up(error) from error
+            self.options.clock.sleep(pause)
+
+    def iterate(self, listing: Listing[R]) -> Iterator[R]:
+        """Row after row, asking for the next page when it is needed."""
+        cursor: str | None = None
+        while True:
+            page = self.send(listing.page(cursor))
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def send_once(self, path: str, content: bytes) -> httpx.Response:
+        """One try of an outbox, which has its own patience."""
+        headers = {"Content-Type": "application/json"}
+        return self._pool.get().post(path, content=content, headers=headers)
+
+    def close(self) -> None:
+        """Close the outbox, which waits a little for what it holds, and the connections."""
+        if self.outbox is not None:
+            self.outbox.close()
+        if (pool := self._pool.take()) is not None:
+            pool.close()
+
+
+class AsyncSender:
+    """Sends calls and awaits the reply."""
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        outbox: Outbox | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.options = options
+        self.outbox = outbox
+        self._pool = _Pool(lambda: httpx.AsyncClient(transport=transport, **options.http()))
+        # The outbox's thread is the same for both clients: no event loop has to be free for it.
+        self._blocking = Sender(options, outbox=outbox)
+
+    async def send(self, call: Call[R]) -> R:
+        """The call's result.
+
+        Raises:
+            HeedProblem: the service refused it.
+            HeedUnreachable: no reply came within the deadline.
+        """
+        if self.outbox is not None and call.posts:
+            return call.queued(await asyncio.to_thread(self.outbox.put, call.posts))
+        attempts = Attempts(self.options.retries, self.options.clock)
+        while True:
+            try:
+                client = self._pool.get()
+                reply = await client.send(_request(client, call, self.options.timeout(attempts)))
+                return read(reply, call.result)
+            except (HeedProblem, httpx.RequestError) as error:
+                pause = attempts.pause_after(error)
+                if pause is None:
+                    raise _give_up(error) from error
+            await self.options.clock.sleep_async(pause)
+
+    async def iterate(self, listing: Listing[R]) -> AsyncIterator[R]:
+        """Row after row, asking for the next page when it is needed."""
+        cursor: str | None = None
+        while True:
+            page = await self.send(listing.page(cursor))
+            for row in page.items:
+                yield row
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def close(self) -> None:
+        """Close the outbox, which waits a little for what it holds, and the connections."""
+        await asyncio.to_thread(self._blocking.close)
+        if (pool := self._pool.take()) is not None:
+            await pool.aclose()

@@ -1,0 +1,154 @@
+"""A real feedback API on a port, a key of a project of one's own, and a door that can be shut."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from heed_client import Heed, Outbox
+from heed_client.timing import Clock
+from services.feedback_api.app import create_app
+from services.feedback_api.config import FeedbackSettings
+from tests.feedback_api.conftest import project, shared_sessions, token
+
+__all__ = ["project", "shared_sessions", "token"]
+
+
+@pytest.fixture(scope="session")
+def server(shared_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a running feedback API; it has a thread and an event loop of its own."""
+    settings = FeedbackSettings(
+        data_dir=tmp_path_factory.mktemp("client_api"),
+        database_url=shared_database_url,
+        secret_key="one secret, because these tests share one database",
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(create_app(settings), log_config=None, lifespan="on", ws="none")
+        running = uvicorn.Server(config)
+        thread = threading.Thread(target=lambda: asyncio.run(running.serve(sockets=[listening])))
+        thread.start()
+        while not running.started and thread.is_alive():
+            time.sleep(0.01)
+        yield listening.getsockname()[1]
+        running.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def url(server: int) -> str:
+    """Where the feedback API is."""
+    return f"http://127.0.0.1:{server}"
+
+
+@pytest.fixture
+def client(url: str, token: str) -> Iterator[Heed]:
+    """A client without an outbox."""
+    with Heed(url, api_key=token) as made:
+        yield made
+
+
+class Door:
+    """A real TCP proxy before the service; it can be shut, or lose the reply to a request."""
+
+    def __init__(self, port: int) -> None:
+        self._target = ("127.0.0.1", port)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self.is_open = True
+        self.replies_to_lose = 0
+        self.connections = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def close(self) -> None:
+        self.is_open = False
+        self._listening.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                caller, _ = self._listening.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(caller,), daemon=True).start()
+
+    def _serve(self, caller: socket.socket) -> None:
+        with caller, socket.create_connection(self._target) as service:
+            forth = threading.Thread(target=self._pass_on, args=(caller, service), daemon=True)
+            forth.start()
+            self._pass_back(service, caller)
+            service.shutdown(socket.SHUT_RDWR)
+            caller.shutdown(socket.SHUT_RDWR)
+            forth.join()
+
+    def _pass_on(self, caller: socket.socket, service: socket.socket) -> None:
+        try:
+            while self.is_open and (data := caller.recv(65536)):
+                service.sendall(data)
+            service.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+
+    def _pass_back(self, service: socket.socket, caller: socket.socket) -> None:
+        try:
+            while self.is_open and (data := service.recv(65536)):
+                if self.replies_to_lose > 0:
+                    self.replies_to_lose -= 1
+                    return
+                caller.sendall(data)
+        except OSError:
+            return
+
+
+@pytest.fixture
+def door(server: int) -> Iterator[Door]:
+    """A door before the feedback API."""
+    made = Door(server)
+    yield made
+    made.close()
+
+
+class HurriedClock(Clock):
+    """Lets pauses pass at once and counts them as time gone by."""
+
+    def __init__(self) -> None:
+        self.gone_s = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.gone_s
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.gone_s
+
+    def sleep(self, seconds: float) -> None:
+        self.gone_s += seconds
+
+    async def sleep_async(self, seconds: float) -> None:
+        self.gone_s += seconds
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        if event.wait(0.002):
+            return True
+        self.gone_s += seconds
+        return False
+
+
+@pytest.fixture
+def clock() -> HurriedClock:
+    """A clock for outages that last."""
+    return HurriedClock()
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Outbox:
+    """An empty outbox that no client has yet."""
+    return Outbox(tmp_path / "outbox.db")
