@@ -48,6 +48,14 @@ class Settings(BaseSettings):
         description="File with one master key `id:base64key` a line, readable by its owner only; "
         "instead of HEED_ENCRYPTION_KEYS.",
     )
+    erasure_policy: Literal["retrain", "retire"] = Field(
+        "retrain",
+        description="What follows when erased rows were part of a live model: `retrain` trains it "
+        "anew at once; with either, it is retired at the deadline if it is still live.",
+    )
+    erasure_deadline_days: int = Field(
+        30, ge=0, description="Days that a live model may go on after rows it learned from went."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least level of log lines that are written."
     )

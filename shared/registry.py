@@ -6,10 +6,10 @@ the caller's transaction: a reader that hears of a change finds it committed.
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -164,6 +164,44 @@ async def rollback(
     return earlier
 
 
+async def retire(
+    session: AsyncSession,
+    version: ModelVersion,
+    *,
+    unfit: Collection[uuid.UUID] = (),
+    reason: str | None = None,
+    changed_by: str | None = None,
+) -> None:
+    """Take a version out of service for good.
+
+    Each alias that means it means again what it meant before, skipping versions that are retired
+    or `unfit`; an alias with no such version means nothing any more.
+    """
+    await lock_name(session, version.project_id, version.name)
+    aliases = await session.scalars(
+        select(col(ModelAlias.alias))
+        .where(col(ModelAlias.version_id) == version.id)
+        .order_by(col(ModelAlias.alias))
+    )
+    for alias in aliases.all():
+        earlier = await _fit_before(session, version, alias, unfit)
+        change = AliasChange(
+            project_id=version.project_id,
+            name=version.name,
+            alias=alias,
+            action="fall_back",
+            from_version_id=version.id,
+            to_version_id=earlier.id if earlier else None,
+            reason=reason,
+            changed_by=changed_by,
+        )
+        await (_move_alias(session, earlier, change) if earlier else _end_alias(session, change))
+    version.retired_at = await session.scalar(select(func.now()))
+    session.add(version)
+    _tell_retired(session, version, reason, changed_by)
+    await session.flush()
+
+
 async def lock_name(session: AsyncSession, project_id: int, name: str) -> None:
     """Let one transaction at a time change what this model name has and means."""
     key = func.hashtextextended(f"model:{project_id}:{name}", 0)
@@ -207,15 +245,25 @@ async def _promoted_before(
     session: AsyncSession, current: ModelVersion, alias: str
 ) -> ModelVersion:
     """What the alias meant before `current`, skipping versions that were retired since."""
+    earlier = await _fit_before(session, current, alias)
+    if earlier is None:
+        raise Conflict(
+            f"Model {current.name} has no version before {current.version} to return to."
+        )
+    return earlier
+
+
+async def _fit_before(
+    session: AsyncSession, current: ModelVersion, alias: str, unfit: Collection[uuid.UUID] = ()
+) -> ModelVersion | None:
+    """The same, skipping `unfit` versions too; None when there is none."""
     version, seen = current, {current.id}
     while True:
         before = await session.scalar(_replaced_by(version, alias))
         earlier = await session.get(ModelVersion, before) if before else None
         if earlier is None or earlier.id in seen:
-            raise Conflict(
-                f"Model {current.name} has no version before {current.version} to return to."
-            )
-        if earlier.retired_at is None:
+            return None
+        if earlier.retired_at is None and earlier.id not in unfit:
             return earlier
         seen.add(earlier.id)
         version = earlier
@@ -253,8 +301,31 @@ async def _move_alias(session: AsyncSession, version: ModelVersion, change: Alia
     session.add(change)
     _tell(session, change, version)
     await session.flush()
-    payload = json.dumps({**key, "version_id": str(version.id)})
-    await session.execute(select(func.pg_notify(CHANNEL, payload)))
+    await _notify(session, {**key, "version_id": str(version.id)})
+
+
+async def _end_alias(session: AsyncSession, change: AliasChange) -> None:
+    key = {"project_id": change.project_id, "name": change.name, "alias": change.alias}
+    await session.execute(delete(ModelAlias).filter_by(**key))
+    session.add(change)
+    await _notify(session, {**key, "version_id": None})
+
+
+async def _notify(session: AsyncSession, payload: Json) -> None:
+    await session.execute(select(func.pg_notify(CHANNEL, json.dumps(payload))))
+
+
+def _tell_retired(
+    session: AsyncSession, version: ModelVersion, reason: str | None, changed_by: str | None
+) -> None:
+    audit(
+        session,
+        "model.retire",
+        actor=changed_by or "unknown",
+        target=f"model:{version.id}",
+        project_id=version.project_id,
+        detail={"name": version.name, "version": version.version, "reason": reason},
+    )
 
 
 def _tell(session: AsyncSession, change: AliasChange, version: ModelVersion) -> None:

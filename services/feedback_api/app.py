@@ -13,10 +13,13 @@ from services.feedback_api.routes import (
     health,
     interactions,
     keys,
+    lineage,
     preferences,
     reasoning_steps,
     stats,
+    subjects,
     webhooks,
+    widget,
     widget_tokens,
 )
 from services.feedback_api.schemas import FeedbackIn, InteractionIn, PreferenceIn, ReasoningStepIn
@@ -33,8 +36,11 @@ ROUTES = (
     stats,
     consents,
     audit_log,
+    subjects,
+    lineage,
     keys,
     webhooks,
+    widget,
     widget_tokens,
     health,
 )

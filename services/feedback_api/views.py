@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.values import FeedbackType, Outcome, PersonKind, Thumb
+from shared.contracts.values import ErasureKind, FeedbackType, Outcome, PersonKind, Thumb
 
 
 class RowView(BaseModel):
@@ -147,3 +147,42 @@ class PreferencePage(BaseModel):
 class InteractionPage(BaseModel):
     items: list[InteractionView]
     next_cursor: str | None
+
+
+class ErasureView(BaseModel):
+    """One erasure and its receipt."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    kind: ErasureKind
+    person: str = Field(description="The pseudonym; of `retention`, the table.")
+    created_at: datetime
+    finished_at: datetime | None = Field(description="Null while files are being rewritten.")
+    receipt: dict[str, Any] = Field(description="Signed once the erasure is finished.")
+
+
+class ErasurePage(BaseModel):
+    """Some erasures, newest first."""
+
+    items: list[ErasureView]
+    next_cursor: str | None
+
+
+class ReceiptKey(BaseModel):
+    """What checks the signatures of this deployment's receipts."""
+
+    algorithm: str
+    public_key: str = Field(description="32 bytes in base64.")
+
+
+class LineageView(BaseModel):
+    """Where a dataset, model or erasure comes from, what came of it, and what taints it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    node: str
+    ancestors: list[str]
+    descendants: list[str]
+    is_tainted: bool
+    tainted_by: list[UUID] = Field(description="The erasures whose rows it still holds.")

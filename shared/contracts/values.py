@@ -45,6 +45,14 @@ class PersonKind(StrEnum):
     SUBJECT = "subject"
 
 
+class ErasureKind(StrEnum):
+    """Why rows were erased: a person asked for it, or they had been kept long enough."""
+
+    RATER = "rater"
+    SUBJECT = "subject"
+    RETENTION = "retention"
+
+
 class Event(StrEnum):
     """What the outbox tells: thresholds count it, webhooks hand it out."""
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, CheckConstraint, Index, SmallInteger, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from shared.contracts.values import RunStatus
+from shared.contracts.values import ErasureKind, RunStatus
 from shared.db.columns import (
     MOMENT,
     ROW_SEQ,
@@ -178,6 +178,11 @@ def subjects_index(table: str) -> Index:
         postgresql_using="gin",
         postgresql_where=text("subjects <> '{}'"),
     )
+
+
+def erasure_rules() -> tuple[CheckConstraint]:
+    """Why rows may have been erased."""
+    return (one_of("kind", ErasureKind),)
 
 
 def work_rules(table: str) -> tuple[CheckConstraint | Index | UniqueConstraint, ...]:

@@ -186,7 +186,7 @@ class SubjectKey(SQLModel, table=True):
 
 class Erasure(rows.Stored, table=True):
     __tablename__ = "rlhf_erasures"
-    __table_args__ = (one_of("kind", PersonKind),)
+    __table_args__ = rows.erasure_rules()
 
     kind: str
     person: str
