@@ -1,5 +1,8 @@
 """One transaction for many posts: receipts, upsert, history, event (READ COMMITTED).
 
+Nearly all groups hold new posts only, and are one statement, which takes one round trip; all other
+groups take a statement for each step.
+
 Receipts are always locked before rows, and each of them in order, so that two batches that share
 keys wait for one another instead of deadlocking.
 """
@@ -19,6 +22,7 @@ from services.feedback_api.writer.receipts import (
     ReceiptKey,
     check_receipts,
     correct_receipts,
+    receipt_of,
 )
 from services.feedback_api.writer.statements import (
     INSERT_EVENTS,
@@ -34,6 +38,28 @@ class Applied:
 
     new: set[uuid.UUID] = field(default_factory=set)
     superseded: set[uuid.UUID] = field(default_factory=set)
+
+
+async def store_new(
+    connection: asyncpg.Connection, kind: Kind, posts: Sequence[Post]
+) -> list[Accepted] | None:
+    """Commit posts that repeat none and come before none, and return what to reply to each.
+
+    None: there is such a post among them, and nothing is stored; `store` knows what to do with it.
+    """
+    newest, passed = fold(kind, [post.row for post in posts])
+    if passed or any(post.row["pending"] for post in posts if "pending" in post.row):
+        return None
+    receipts = [receipt_of(post, key) for post in posts for key in post.receipt_keys]
+    parameters = as_json(newest), as_json(receipts), as_json(_events(kind, posts))
+    try:
+        done = await connection.fetchrow(
+            statements(kind).store_new, *parameters, len(receipts), len(newest)
+        )
+    except asyncpg.DivisionByZeroError:
+        return None
+    is_new = dict(zip(done["ids"], done["are_new"], strict=True))
+    return [Accepted(post.reply(), is_new=is_new[post.id]) for post in posts]
 
 
 async def store(
@@ -137,12 +163,16 @@ async def _live_rows(
 
 
 async def _announce(connection: asyncpg.Connection, kind: Kind, posts: Sequence[Post]) -> None:
+    if events := _events(kind, posts):
+        await connection.execute(INSERT_EVENTS, as_json(events))
+
+
+def _events(kind: Kind, posts: Sequence[Post]) -> list[Row]:
+    """One event for each project, with the ids of its new versions."""
     ids: dict[int, list[uuid.UUID]] = defaultdict(list)
     for post in posts:
         ids[post.project_id].append(post.id)
-    events = [
+    return [
         {"project_id": project_id, "event": f"{kind.name}.created", "payload": {"ids": posted}}
         for project_id, posted in ids.items()
     ]
-    if events:
-        await connection.execute(INSERT_EVENTS, as_json(events))

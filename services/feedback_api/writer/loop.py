@@ -16,7 +16,7 @@ from typing import TypeVar
 import asyncpg
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
-from services.feedback_api.writer.batch import store
+from services.feedback_api.writer.batch import store, store_new
 from services.feedback_api.writer.kinds import Accepted, Kind, Post
 from services.feedback_api.writer.receipts import Outcome, ReceiptVanished
 from shared.db.engine import raw_url
@@ -35,6 +35,7 @@ CONNECT_TIMEOUT_S = 5.0
 FIRST_DELAY_S = 0.05
 LONGEST_DELAY_S = 0.5
 ATTEMPTS = 5
+CAREFUL_S = 1.0
 CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, ReceiptVanished)
 
 log = get_logger("writer")
@@ -49,7 +50,10 @@ async def create_pool(url: str, *, size: int) -> asyncpg.Pool:
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=STATEMENT_TIMEOUT_S,
         init=_read_json,
-        server_settings={"application_name": "heed-writer"},
+        server_settings={
+            "application_name": "heed-writer",
+            "default_transaction_isolation": "read committed",
+        },
     )
 
 
@@ -93,6 +97,7 @@ class Writer:
         self._pending_bytes = 0
         self._something_waits = asyncio.Event()
         self._is_closing = False
+        self._careful_until = 0.0
         self._batch_size = Histogram(
             f"heed_{kind.name}_batch_posts",
             "Posts per transaction.",
@@ -190,11 +195,13 @@ class Writer:
         for waiting, outcome in zip(batch, outcomes, strict=True):
             waiting.settle(outcome)
 
-    async def _store(self, posts: list[Post]) -> list[Outcome]:
+    async def _store(self, posts: list[Post]) -> Sequence[Outcome]:
         check_ids = False
 
-        async def attempt(connection: asyncpg.Connection) -> list[Outcome]:
+        async def attempt(connection: asyncpg.Connection) -> Sequence[Outcome]:
             nonlocal check_ids
+            if (stored := await self._store_new(connection, posts)) is not None:
+                return stored
             try:
                 return await store(connection, self._kind, posts, check_ids=check_ids)
             except asyncpg.UniqueViolationError:
@@ -205,6 +212,20 @@ class Writer:
                 raise ReceiptVanished from None
 
         return await with_retries(self._pool, attempt, retry_s=self._retry_s)
+
+    async def _store_new(
+        self, connection: asyncpg.Connection, posts: list[Post]
+    ) -> Sequence[Outcome] | None:
+        """The outcomes of a plain group, or None; repetitions come in bursts, so not tried then."""
+        if time.monotonic() < self._careful_until:
+            return None
+        try:
+            stored = await store_new(connection, self._kind, posts)
+        except asyncpg.UniqueViolationError:
+            stored = None
+        if stored is None:
+            self._careful_until = time.monotonic() + CAREFUL_S
+        return stored
 
     def _fail_pending(self) -> None:
         while self._pending:

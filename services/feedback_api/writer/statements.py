@@ -58,6 +58,22 @@ INSERT_EVENTS = """
 INSERT INTO rlhf_outbox (project_id, event, payload)
 SELECT project_id, event, payload FROM json_populate_recordset(NULL::rlhf_outbox, $1::json)
 """
+# The receipts come first, because what they say decides whether any row is written at all.
+_STORE_NEW = """
+WITH receipts AS (
+    INSERT INTO rlhf_receipts (project_id, key, body_mac, row_id, reply)
+    SELECT project_id, key, body_mac, row_id, reply
+    FROM json_populate_recordset(NULL::rlhf_receipts, $2::json)
+    ORDER BY project_id, key
+    ON CONFLICT DO NOTHING RETURNING key
+), written AS ({upsert}), events AS (
+    INSERT INTO rlhf_outbox (project_id, event, payload)
+    SELECT project_id, event, payload FROM json_populate_recordset(NULL::rlhf_outbox, $3::json)
+)
+SELECT 1 / (count(*) = $5::int)::int, array_agg(id) AS ids, array_agg(is_new) AS are_new
+FROM written
+"""
+_ALL_RECEIPTS = "1 / ((SELECT count(*) FROM receipts) = $4::int)::int = 1"
 
 
 @dataclass(frozen=True)
@@ -65,12 +81,16 @@ class Statements:
     """The statements on one kind's tables.
 
     upsert ($1 rows): RETURNING id, is_new; a row that is older than the live one is not returned.
+    store_new ($1 rows, $2 receipts, $3 events, $4 how many receipts, $5 how many rows): the whole
+    of a plain group, RETURNING one row with `ids` and `are_new`. It divides by zero, and so stores
+    nothing, when a receipt exists already or a row is older than the live one.
     insert_history ($1 rows, perhaps with `superseded_by`, else the live row has superseded them).
     find ($1 project ids, $2 client ids): the live rows under these ids, locked.
     retire ($1 ids, $2 ids of their successors): moves live versions to the history as they are.
     """
 
     upsert: str
+    store_new: str
     insert_history: str
     find: str
     retire: str
@@ -92,6 +112,7 @@ def statements(kind: Kind) -> Statements:
     """The statements of a kind, built on first use."""
     return Statements(
         upsert=_sql(_upsert(kind)),
+        store_new=_STORE_NEW.format(upsert=_sql(_upsert(kind, only_if=_ALL_RECEIPTS))),
         insert_history=_sql(_insert_history(kind)),
         find=_sql(_find(kind)),
         retire=_sql(_retire(kind)),
@@ -109,10 +130,12 @@ def _incoming(table: Table) -> FromClause:
     return rows.table_valued(*table.c).alias("incoming")
 
 
-def _upsert(kind: Kind) -> CompilerElement:
+def _upsert(kind: Kind, *, only_if: str = "true") -> CompilerElement:
     incoming, live = _incoming(kind.table), kind.table.c
-    ordered = select(*(incoming.c[name] for name in kind.names)).order_by(
-        *(incoming.c[name] for name in kind.natural_key)
+    ordered = (
+        select(*(incoming.c[name] for name in kind.names))
+        .where(literal_column(only_if))
+        .order_by(*(incoming.c[name] for name in kind.natural_key))
     )
     adding = insert(kind.table).from_select(kind.names, ordered, include_defaults=False)
     new = adding.excluded
