@@ -3,6 +3,7 @@
     HeedError                         something Heed can explain
     ├── InvalidInput                  the caller sent something wrong          (422)
     │   ├── MalformedBody             not JSON, not UTF-8, wrong media type    (400)
+    │   ├── PersonalData              it holds personal data, which is blocked (422)
     │   └── TooLarge                  a body or batch above the cap            (413)
     ├── Unauthenticated               no key, or a key that is not valid       (401)
     ├── Forbidden                     the key lacks a scope                    (403)
@@ -79,6 +80,13 @@ class TooLarge(InvalidInput):
     title = "The body is too large"
 
 
+class PersonalData(InvalidInput):
+    """The post holds personal data, which this deployment does not accept."""
+
+    code = "personal_data"
+    title = "The post holds personal data"
+
+
 class Unauthenticated(HeedError):
     """There is no key, or the key is not valid."""
 
@@ -140,6 +148,13 @@ class DatabaseUnavailable(Unavailable):
 
     code = "database_unavailable"
     title = "The database cannot be reached"
+
+
+class MaskingUnavailable(Unavailable):
+    """Personal data cannot be masked at the moment, so nothing is stored."""
+
+    code = "masking_unavailable"
+    title = "Masking is not available"
 
 
 class SchemaOutdated(Unavailable):

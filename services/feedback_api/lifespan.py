@@ -12,6 +12,7 @@ from services.feedback_api.config import FeedbackSettings
 from services.feedback_api.deps import Runtime
 from services.feedback_api.handout import open_handout
 from services.feedback_api.limits import Limits
+from services.feedback_api.masked_posts import masking
 from services.feedback_api.sealed_posts import sealing
 from services.feedback_api.upkeep import keep_up
 from services.feedback_api.webhooks.deliveries import CHANNEL as DELIVERIES
@@ -44,6 +45,7 @@ async def lifespan(app: FastAPI, settings: FeedbackSettings) -> AsyncIterator[di
         limits = Limits(settings, app.state.metrics)
         pool = await create_pool(url, size=POOL_SIZE)
         stack.push_async_callback(pool.close)
+        masked = await stack.enter_async_context(masking(settings, app.state.metrics))
         handout = await stack.enter_async_context(
             open_handout(settings, sessions, secret, app.state.metrics)
         )
@@ -78,7 +80,7 @@ async def lifespan(app: FastAPI, settings: FeedbackSettings) -> AsyncIterator[di
                 cipher=cipher,
                 pool=pool,
                 limits=limits,
-                admit=Admission(_stages(settings, limits, cipher)),
+                admit=Admission(_stages(limits, masked, cipher)),
                 feedback=await start(FEEDBACK),
                 preferences=await start(PREFERENCE),
             )
@@ -86,10 +88,10 @@ async def lifespan(app: FastAPI, settings: FeedbackSettings) -> AsyncIterator[di
 
 
 def _stages(
-    settings: FeedbackSettings, limits: Limits, cipher: fields.FieldCipher
+    limits: Limits, masked: tuple[Stage, ...], cipher: fields.FieldCipher
 ) -> tuple[Stage, ...]:
     """What posts pass before they are written, in this order."""
-    return (limits, sealing(cipher))
+    return (limits, *masked, sealing(cipher))
 
 
 def _open_cipher(stack: AsyncExitStack, settings: FeedbackSettings, url: str) -> fields.FieldCipher:

@@ -21,8 +21,10 @@ from shared.errors import (
     InvalidInput,
     LimitExceeded,
     MalformedBody,
+    MaskingUnavailable,
     NotFound,
     Overloaded,
+    PersonalData,
     TooLarge,
     Unauthenticated,
 )
@@ -42,9 +44,11 @@ POST_ERRORS = problems(
     Forbidden,
     TooLarge,
     InvalidInput,
+    PersonalData,
     LimitExceeded,
     Overloaded,
     DatabaseUnavailable,
+    MaskingUnavailable,
 )
 RECORD_ERRORS = problems(
     MalformedBody,
@@ -53,8 +57,10 @@ RECORD_ERRORS = problems(
     Conflict,
     TooLarge,
     InvalidInput,
+    PersonalData,
     LimitExceeded,
     DatabaseUnavailable,
+    MaskingUnavailable,
 )
 READ_ERRORS = problems(Unauthenticated, Forbidden, InvalidInput, LimitExceeded, DatabaseUnavailable)
 FIND_ERRORS = problems(
