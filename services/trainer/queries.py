@@ -4,25 +4,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Select,
     String,
     and_,
     any_,
+    case,
     cast,
     func,
     literal,
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, UUID, array, distinct_on
+from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.trainer.datasets import FeedbackRow, PreferenceRow
 from shared.contracts.values import PersonKind
+from shared.db.consents import consented_posts, has_withdrawn, oldest_open
 from shared.db.tables import (
-    Consent,
     Dataset,
     Feedback,
     InteractionRecord,
@@ -30,30 +30,36 @@ from shared.db.tables import (
     TrainingRun,
 )
 from shared.errors import NotFound
-
-TRAINING = "training"
+from shared.privacy.fields import FieldCipher
 
 Post = type[Feedback] | type[Preference]
+_PORTION = 1000
 
 
-async def trainable_feedback(session: AsyncSession, project_id: int) -> list[FeedbackRow]:
-    """Live, settled, consented feedback on whole responses, oldest first.
+async def trainable_feedback(
+    session: AsyncSession, project_id: int, cipher: FieldCipher
+) -> list[FeedbackRow]:
+    """Live, settled, consented feedback on whole responses, oldest first, its texts opened.
 
     The prompt and the response are the post's own, else those of its recorded interaction, whose
-    consent then counts too. Feedback on single reasoning steps is not among it.
+    consent then counts too. Feedback on single reasoning steps is not among it, nor is what lost a
+    text to a destroyed key.
     """
     interaction = InteractionRecord
     joined = and_(
         col(interaction.project_id) == col(Feedback.project_id),
         col(interaction.interaction_id) == col(Feedback.interaction_id),
     )
-    prompt = func.coalesce(col(Feedback.user_query), col(interaction.user_prompt))
-    response = func.coalesce(col(Feedback.agent_response), col(interaction.ai_response))
+    own_prompt, own_response = col(Feedback.user_query), col(Feedback.agent_response)
+    prompt = case((own_prompt.is_(None), col(interaction.user_prompt)))
+    response = case((own_response.is_(None), col(interaction.ai_response)))
     statement = (
         select(
             *_columns(Feedback),
-            prompt.label("prompt"),
-            response.label("response"),
+            own_prompt,
+            own_response,
+            prompt.label("user_prompt"),
+            response.label("ai_response"),
             col(Feedback.rating),
             col(Feedback.human_rating),
             col(Feedback.thumbs),
@@ -65,17 +71,33 @@ async def trainable_feedback(session: AsyncSession, project_id: int) -> list[Fee
             col(Feedback.pending).is_(False),
             col(Feedback.step) == "",
             func.coalesce(col(interaction.consent_training), True),
-            ~_has_withdrawn(PersonKind.SUBJECT, project_id, col(interaction.subjects)),
-            prompt.is_not(None),
-            response.is_not(None),
+            ~has_withdrawn(PersonKind.SUBJECT, project_id, col(interaction.subjects)),
+            func.coalesce(own_prompt, prompt).is_not(None),
+            func.coalesce(own_response, response).is_not(None),
         )
         .order_by(col(Feedback.seq))
     )
-    return [FeedbackRow(**row) for row in (await session.execute(statement)).mappings()]
+    tables = ("rlhf_feedback", "rlhf_interaction_records")
+    return [_feedback_row(**row) for row in await _opened(session, statement, tables, cipher)]
 
 
-async def trainable_preferences(session: AsyncSession, project_id: int) -> list[PreferenceRow]:
-    """Live, settled, consented comparisons, oldest first."""
+def _feedback_row(
+    *,
+    user_query: str | None,
+    agent_response: str | None,
+    user_prompt: str | None,
+    ai_response: str | None,
+    **row: Any,
+) -> FeedbackRow:
+    prompt = user_prompt if user_query is None else user_query
+    response = ai_response if agent_response is None else agent_response
+    return FeedbackRow(prompt=prompt or "", response=response or "", **row)
+
+
+async def trainable_preferences(
+    session: AsyncSession, project_id: int, cipher: FieldCipher
+) -> list[PreferenceRow]:
+    """Live, settled, consented comparisons that lost no text, oldest first, their texts opened."""
     statement = (
         select(
             *_columns(Preference),
@@ -90,12 +112,29 @@ async def trainable_preferences(session: AsyncSession, project_id: int) -> list[
         .where(*_may_be_trained_on(Preference, project_id))
         .order_by(col(Preference.seq))
     )
-    return [PreferenceRow(**row) for row in (await session.execute(statement)).mappings()]
+    rows = await _opened(session, statement, ("rlhf_preferences",), cipher)
+    return [PreferenceRow(**row) for row in rows]
+
+
+async def _opened(
+    session: AsyncSession, statement: Select[Any], tables: Sequence[str], cipher: FieldCipher
+) -> list[dict[str, Any]]:
+    """The rows with their texts of these tables opened, without those that lost one."""
+    found = [dict(row) for row in (await session.execute(statement)).mappings()]
+    kept: list[dict[str, Any]] = []
+    for at in range(0, len(found), _PORTION):
+        portion = found[at : at + _PORTION]
+        lost = [await cipher.unseal(table, portion) for table in tables]
+        gone = set[int]().union(*lost)
+        kept += [row for place, row in enumerate(portion) if place not in gone]
+    for row in kept:
+        del row["project_id"]
+    return kept
 
 
 async def settled_before(session: AsyncSession) -> int:
     """The oldest transaction still open: rows of older ones are all there to be read."""
-    return int(await session.scalar(select(cast(_oldest_open(), String))) or 0)
+    return int(await session.scalar(select(cast(oldest_open(), String))) or 0)
 
 
 async def mark_processed(session: AsyncSession, seqs: Sequence[int]) -> None:
@@ -152,6 +191,7 @@ def _columns(table: Post) -> list[Any]:
     return [
         col(table.seq),
         col(table.id),
+        col(table.project_id),
         col(table.clinician_id).label("rater"),
         col(table.agent_name).label("agent"),
         col(table.task_type).label("task"),
@@ -160,41 +200,7 @@ def _columns(table: Post) -> list[Any]:
 
 
 def _may_be_trained_on(table: Post, project_id: int) -> list[Any]:
-    return [
-        col(table.project_id) == project_id,
-        col(table.consent_training),
-        col(table.xid) < _oldest_open(),
-        ~_has_withdrawn(PersonKind.RATER, project_id, array([col(table.clinician_id)])),
-        ~_has_withdrawn(PersonKind.SUBJECT, project_id, col(table.subjects)),
-    ]
-
-
-def _oldest_open() -> ColumnElement[int]:
-    """Rows by transactions before this one are settled; a sequence or a clock would lose rows."""
-    return func.pg_snapshot_xmin(func.pg_current_snapshot())
-
-
-def _has_withdrawn(kind: PersonKind, project_id: int, people: Any) -> ColumnElement[bool]:
-    """Whether the newest word of one of these people takes consent to training back."""
-    newest = _newest_consents(kind, project_id).subquery()
-    return (
-        select(newest.c.person)
-        .where(newest.c.granted.is_(False), newest.c.person == any_(people))
-        .exists()
-    )
-
-
-def _newest_consents(kind: PersonKind, project_id: int) -> Select[str, bool]:
-    return (
-        select(col(Consent.person), col(Consent.granted))
-        .where(
-            col(Consent.project_id) == project_id,
-            col(Consent.kind) == kind,
-            col(Consent.purpose) == TRAINING,
-        )
-        .ext(distinct_on(col(Consent.person)))
-        .order_by(col(Consent.person), col(Consent.created_at).desc(), col(Consent.id).desc())
-    )
+    return [*consented_posts(table, project_id), col(table.xid) < oldest_open()]
 
 
 def _unprocessed(table: Post, seqs: Sequence[int]) -> Select[Any]:

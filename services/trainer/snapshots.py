@@ -24,17 +24,19 @@ from services.trainer.queries import (
 )
 from services.trainer.splits import fix_sides, group_by_secret
 from shared.artifacts import FolderStore, file_sha256
-from shared.contracts.values import Side
+from shared.contracts.values import Event, Side
 from shared.db.columns import Json
+from shared.db.events import announce
 from shared.db.tables import Dataset, DatasetRows
 from shared.errors import ArtifactError, NotEnoughData
+from shared.privacy.fields import FieldCipher
 
 CHUNK = 65_536
 
 
 @dataclass(frozen=True)
 class Freezing:
-    """What a snapshot is made with: where it is stored, and how prompts are grouped and split.
+    """What a snapshot is made with: its store, how prompts are grouped and split, the cipher.
 
     A snapshot of fewer than `min_judged` judgements or `min_pairs` comparisons is refused before
     anything is stored.
@@ -43,6 +45,7 @@ class Freezing:
     store: FolderStore
     secret: bytes
     test_share: float
+    cipher: FieldCipher
     created_by: str | None = None
     min_judged: int = 0
     min_pairs: int = 0
@@ -59,8 +62,8 @@ async def freeze_feedback(
     """
     project_id = freezing.store.project_id
     watermark = await settled_before(session)
-    feedback = await trainable_feedback(session, project_id)
-    preferences = await trainable_preferences(session, project_id)
+    feedback = await trainable_feedback(session, project_id, freezing.cipher)
+    preferences = await trainable_preferences(session, project_id, freezing.cipher)
     group_of = group_by_secret(freezing.secret, project_id)
     evidence = await asyncio.to_thread(collect_evidence, feedback, preferences, group_of)
     dataset = await freeze(session, freezing, evidence, name=name)
@@ -110,6 +113,12 @@ async def freeze(
     )
     await session.flush()
     await mark_processed(session, sorted(evidence.seqs))
+    announce(
+        session,
+        Event.DATASET_FROZEN,
+        {"dataset_id": dataset.id, "rows": dataset.rows, "sha256": dataset.sha256},
+        project_id=dataset.project_id,
+    )
     return dataset
 
 

@@ -26,6 +26,7 @@ from shared.db.secret_check import claim_or_refuse
 from shared.db.tables import TrainingRun
 from shared.jobs import mark_interrupted
 from shared.privacy import fingerprint, load_secret
+from shared.privacy.fields import FieldCipher, open_cipher
 
 _KEEP_LOGS_S = 30 * 24 * 3600
 
@@ -38,13 +39,21 @@ class Workplace:
     sessions: async_sessionmaker[AsyncSession]
     store: FolderStore
     secret: bytes
+    cipher: FieldCipher
 
     def freezing(
         self, created_by: str | None, *, min_judged: int = 0, min_pairs: int = 0
     ) -> Freezing:
         """How this deployment freezes datasets."""
-        share = self.settings.test_share
-        return Freezing(self.store, self.secret, share, created_by, min_judged, min_pairs)
+        return Freezing(
+            self.store,
+            self.secret,
+            self.settings.test_share,
+            self.cipher,
+            created_by=created_by,
+            min_judged=min_judged,
+            min_pairs=min_pairs,
+        )
 
 
 @asynccontextmanager
@@ -54,7 +63,7 @@ async def open_workplace(settings: TrainerSettings, url: str) -> AsyncIterator[W
     Raises:
         DatabaseUnavailable: it cannot be reached.
         SchemaOutdated: the database needs `heed migrate`.
-        ConfigError: the database belongs to another secret.
+        ConfigError: the database belongs to another secret, or the master keys are wrong.
     """
     engine = create_engine(url)
     try:
@@ -62,7 +71,8 @@ async def open_workplace(settings: TrainerSettings, url: str) -> AsyncIterator[W
         with reaching_database():
             await require_current(engine)
             await claim_or_refuse(sessions, fingerprint(secret))
-        yield Workplace(settings, sessions, FolderStore(settings.artifacts), secret)
+        cipher = open_cipher(settings, sessions)
+        yield Workplace(settings, sessions, FolderStore(settings.artifacts), secret, cipher)
     finally:
         await engine.dispose()
 

@@ -5,8 +5,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from services.trainer.queries import trainable_feedback
+from shared.config import Settings
 from shared.db.tables import AuditEntry, Consent
 from shared.privacy import pseudonym
+from shared.privacy.fields import open_cipher
 
 BODY = {"prompt": "p", "response": "r", "rating": 4, "rater_id": 7, "subject_ids": ["patient-1"]}
 SECRET = b"one secret, because these tests share one database"
@@ -14,7 +16,8 @@ SECRET = b"one secret, because these tests share one database"
 
 async def trainable(sessions, project: int) -> int:
     async with sessions() as session:
-        return len(await trainable_feedback(session, project))
+        cipher = open_cipher(Settings(), sessions)
+        return len(await trainable_feedback(session, project, cipher))
 
 
 @pytest.mark.parametrize(

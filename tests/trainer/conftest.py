@@ -13,8 +13,10 @@ from sqlmodel import SQLModel
 from services.trainer.config import TrainerSettings
 from services.trainer.snapshots import Freezing
 from shared.artifacts import FolderStore
+from shared.config import Settings
 from shared.contracts.values import Outcome
 from shared.db.tables import Feedback, Preference
+from shared.privacy.fields import open_cipher
 
 SECRET = b"a secret for the tests, long enough."
 _numbers = count()
@@ -79,8 +81,8 @@ def store(tmp_path: Path) -> FolderStore:
 
 
 @pytest.fixture
-def freezing(store: FolderStore) -> Freezing:
-    return Freezing(store, SECRET, test_share=0.2)
+def freezing(store: FolderStore, sessions: async_sessionmaker[AsyncSession]) -> Freezing:
+    return Freezing(store, SECRET, 0.2, open_cipher(Settings(), sessions))
 
 
 @pytest.fixture
