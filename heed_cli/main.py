@@ -30,6 +30,8 @@ _COMMANDS = {
     "status": _Known("services", _RUN, "What runs, where, and with which model."),
     "logs": _Known("services", _RUN, "What the services wrote."),
     "demo": _Known("demo.command", _RUN, "Run the whole loop on a sample, or on your own data."),
+    "import": _Known("exchange.import_command", _LEARN, "Import feedback that another tool wrote."),
+    "export": _Known("exchange.export_command", _LEARN, "Write feedback as another tool reads it."),
     "dataset": _Known("dataset", _LEARN, "Freeze feedback into datasets."),
     "train": _Known("train", _LEARN, "Train a model from feedback."),
     "models": _Known("models", _LEARN, "List, promote and roll back model versions."),

@@ -1,0 +1,143 @@
+"""Exports rows into one file: streamed, audited, in its place only when it is complete."""
+
+from array import array
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
+
+from heed_cli.exchange.formats import Format, Writer
+from heed_cli.exchange.posts import MISSHAPEN, Json
+from heed_cli.exchange.selecting import Selection, read_groups
+from heed_cli.exchange.stored import Group
+from heed_cli.exchange.writing import finish, lines_beside
+from shared.db.audit import audit, person_name
+from shared.db.tables import Erasure
+from shared.errors import Conflict, NotEnoughData
+from shared.exports import exports_locked, is_kept, keep_export
+from shared.files import flush
+from shared.privacy.fields import FieldCipher
+
+Sessions = async_sessionmaker[AsyncSession]
+
+
+@dataclass(frozen=True)
+class Export:
+    """What to write, in which format, and where."""
+
+    format: Format
+    write: Writer
+    wanted: Selection
+    path: Path
+    data_dir: Path
+
+
+@dataclass
+class Held:
+    """Which rows went into the file."""
+
+    seqs: "array[int]" = field(default_factory=lambda: array("q"))
+    interactions: list[str] = field(default_factory=list)
+
+    def add(self, group: Group) -> None:
+        """Take note of a group."""
+        self.seqs.extend(row["seq"] for row in (*group.feedback, *group.preferences))
+        self.interactions += (str(row["id"]) for row in group.interactions)
+
+
+async def export_rows(
+    sessions: Sessions, cipher: FieldCipher, export: Export, on_rows: Callable[[int], None]
+) -> int:
+    """Write the file; how many rows it has.
+
+    Raises:
+        InvalidInput: it cannot be written there.
+        Conflict: somebody was erased meanwhile; nothing is left behind.
+        DatabaseUnavailable: Postgres cannot be reached.
+    """
+    held = Held()
+    with ExitStack() as files:
+        writer, lines = files.enter_context(lines_beside(export.path))
+        async with sessions.begin() as session:
+            await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            began = (await session.execute(select(func.now()))).scalar_one()
+            async for group in read_groups(session, cipher, export.wanted, export.format.tables):
+                if rows := _rows_of(group, export.write):
+                    for row in rows:
+                        writer.add(row)
+                    held.add(group)
+                    on_rows(writer.rows)
+            _require_rows(writer.rows)
+            writer.flush()
+            ready = finish(lines, writer.columns, export.path)
+            files.callback(ready.unlink, missing_ok=True)
+            _tell(session, export, writer.rows)
+        await _publish(sessions, export, ready, held, began)
+    return writer.rows
+
+
+def _rows_of(group: Group, write: Writer) -> list[Json]:
+    """The rows a group makes; a context that only looks like an import's is not taken for one."""
+    if not group.origin:
+        return list(write(group))
+    try:
+        return list(write(group))
+    except MISSHAPEN:
+        return list(write(group.unmarked()))
+
+
+def _require_rows(rows: int) -> None:
+    if rows == 0:
+        raise NotEnoughData(
+            "No stored row fits, so nothing is written: this format takes other rows, a filter "
+            "keeps them out, or nobody consented to training."
+        )
+
+
+def _tell(session: AsyncSession, export: Export, rows: int) -> None:
+    filters = {
+        name: str(value)
+        for name, value in asdict(export.wanted).items()
+        if name != "project_id" and value is not None
+    }
+    audit(
+        session,
+        "feedback.export",
+        actor=person_name(),
+        target=export.format.name,
+        project_id=export.wanted.project_id,
+        detail={"rows": rows, "file": export.path.name, "filters": filters},
+    )
+
+
+async def _publish(
+    sessions: Sessions, export: Export, ready: Path, held: Held, began: datetime
+) -> None:
+    """Put the file in its place, unless it holds rows of somebody who was erased meanwhile.
+
+    An erasure that commits before the look here is seen; a later one finds the file, because it
+    takes the same lock before it looks for kept exports.
+    """
+    with exports_locked(export.data_dir):
+        async with sessions() as session:
+            erased = select(func.count()).where(
+                col(Erasure.project_id) == export.wanted.project_id,
+                col(Erasure.created_at) >= began,
+            )
+            if await session.scalar(erased):
+                raise Conflict(
+                    "Somebody was erased while rows were read, so nothing is written: run it again."
+                )
+        _put_in_place(export, ready, held)
+
+
+def _put_in_place(export: Export, ready: Path, held: Held) -> None:
+    if is_kept(export.data_dir, export.path):
+        keep_export(export.data_dir, export.path, held.seqs, held.interactions)
+    ready.replace(export.path)
+    flush(export.path.parent)
