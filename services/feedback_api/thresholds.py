@@ -7,13 +7,12 @@ that sum suffices are the rows themselves counted, since some of them may have g
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import (
     ColumnElement,
+    Select,
     String,
-    any_,
     cast,
     delete,
     func,
@@ -21,7 +20,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB, array, distinct_on, insert
+from sqlalchemy.dialects.postgresql import JSONB, array, insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
@@ -29,12 +28,12 @@ from shared.contracts.training import TrainingRequest
 from shared.contracts.values import PersonKind, RunStatus
 from shared.db.audit import audit
 from shared.db.columns import Xid8
-from shared.db.tables import Consent, Dataset, Feedback, Preference, Schedule, TrainingRun
+from shared.db.consents import has_withdrawn, oldest_open
+from shared.db.tables import Dataset, Feedback, Preference, Schedule, TrainingRun
 from shared.errors import NotFound
 from shared.jobs import enqueue
 from shared.logs import get_logger
 
-TRAINING = "training"
 MAX_SAMPLES = 10_000_000
 
 Post = type[Feedback] | type[Preference]
@@ -120,23 +119,28 @@ class Thresholds:
 
 
 async def count(session: AsyncSession, project_id: int, threshold: Threshold, span: Span) -> int:
-    """How many samples of a span are there; by the index on consented rows."""
+    """How many samples of a span are there."""
     counts = [
-        select(func.count())
-        .select_from(table)
-        .where(
-            col(table.project_id) == project_id,
-            col(table.consent_training),
-            col(table.xid) >= _xid(span.since),
-            col(table.xid) < _xid(span.before),
-            *([col(table.task_type) == threshold.task_type] if threshold.task_type else []),
-            ~_has_withdrawn(PersonKind.RATER, project_id, array([col(table.clinician_id)])),
-            ~_has_withdrawn(PersonKind.SUBJECT, project_id, col(table.subjects)),
-        )
-        .scalar_subquery()
+        samples(table, project_id, threshold, span).scalar_subquery()
         for table in (Feedback, Preference)
     ]
     return int(await session.scalar(select(counts[0] + counts[1])) or 0)
+
+
+def samples(table: Post, project_id: int, threshold: Threshold, span: Span) -> Select[int]:
+    """The number of samples in a table; the first four conditions are the index on samples."""
+    rater = array([col(table.clinician_id)])
+    conditions = [
+        col(table.project_id) == project_id,
+        col(table.consent_training),
+        col(table.xid) >= _xid(span.since),
+        col(table.xid) < _xid(span.before),
+        ~has_withdrawn(PersonKind.RATER, project_id, rater),
+        ~has_withdrawn(PersonKind.SUBJECT, project_id, col(table.subjects)),
+    ]
+    if threshold.task_type is not None:
+        conditions.append(col(table.task_type) == threshold.task_type)
+    return select(func.count()).select_from(table).where(*conditions)
 
 
 async def set_threshold(
@@ -244,8 +248,7 @@ async def _span(session: AsyncSession, schedule: Schedule, threshold: Threshold)
         .limit(1)
         .scalar_subquery()
     )
-    settled = func.pg_snapshot_xmin(func.pg_current_snapshot())
-    row = await session.execute(select(cast(last, String), cast(settled, String)))
+    row = await session.execute(select(cast(last, String), cast(oldest_open(), String)))
     trained, before = row.one()
     return Span(max(int(trained or 0), threshold.reached_at), int(before))
 
@@ -275,23 +278,3 @@ async def _start(
 
 def _xid(value: int) -> ColumnElement[int]:
     return cast(literal(str(value)), Xid8)
-
-
-def _has_withdrawn(kind: PersonKind, project_id: int, people: Any) -> ColumnElement[bool]:
-    """Whether the newest word of one of these people takes consent to training back."""
-    newest = (
-        select(col(Consent.person), col(Consent.granted))
-        .where(
-            col(Consent.project_id) == project_id,
-            col(Consent.kind) == kind,
-            col(Consent.purpose) == TRAINING,
-        )
-        .ext(distinct_on(col(Consent.person)))
-        .order_by(col(Consent.person), col(Consent.created_at).desc(), col(Consent.id).desc())
-        .subquery()
-    )
-    return (
-        select(newest.c.person)
-        .where(newest.c.granted.is_(False), newest.c.person == any_(people))
-        .exists()
-    )

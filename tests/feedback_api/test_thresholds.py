@@ -1,0 +1,299 @@
+"""A training run whenever so many new samples have come, and only then."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
+
+from services.feedback_api.thresholds import (
+    Span,
+    Threshold,
+    Thresholds,
+    list_thresholds,
+    remove_threshold,
+    samples,
+    set_threshold,
+)
+from shared.contracts.training import RunKind, TrainingRequest
+from shared.contracts.values import RunStatus
+from shared.db.tables import Consent, Dataset, Feedback, Preference, Schedule, TrainingRun
+from shared.errors import NotFound
+from shared.ids import new_id
+
+RUN = TrainingRequest(kind=RunKind.REWARD_EMBEDDING, recipe={"min_rated": 2})
+
+
+@dataclass
+class Retraining:
+    """Thresholds of one deployment, rows that come in, and the runs that come out."""
+
+    sessions: async_sessionmaker[AsyncSession]
+    thresholds: Thresholds = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.thresholds = Thresholds(self.sessions)
+
+    async def every(self, samples: int, task: str | None = None, name: str = "reward") -> None:
+        """Set a threshold."""
+        async with self.sessions.begin() as session:
+            threshold = Threshold(new_samples=samples, task_type=task)
+            await set_threshold(session, name, threshold, RUN, project_id=1, actor="tests")
+
+    async def post(self, count: int = 1, table: Any = Feedback, **given: Any) -> None:
+        """Commit consented rows."""
+        async with self.sessions.begin() as session:
+            session.add_all(_row(table, given) for _ in range(count))
+
+    async def runs(self) -> list[TrainingRun]:
+        """The runs that wait, oldest first."""
+        async with self.sessions() as session:
+            found = await session.scalars(select(TrainingRun).order_by(col(TrainingRun.id)))
+            return list(found)
+
+    async def check(self) -> int:
+        """Look once, as one process does every few seconds."""
+        return await self.thresholds.check()
+
+    async def counted(self) -> list[int]:
+        """How far each threshold is, as people are shown it."""
+        async with self.sessions() as session:
+            return [standing.count for standing in await list_thresholds(session, 1)]
+
+
+def _row(table: Any, given: dict[str, Any]) -> Any:
+    unique = new_id().hex
+    values: dict[str, Any] = {"target": unique, "clinician_id": unique, "consent_training": True}
+    if table is Feedback:
+        values |= {"feedback_id": unique}
+    else:
+        values |= {"preference_id": unique, "prompt": "p", "response_a": "a", "response_b": "b"}
+        values |= {"outcome": "a", "preferred": "a"}
+    return table(**values | given)
+
+
+@pytest.fixture
+def retraining(sessions):
+    return Retraining(sessions)
+
+
+async def test_a_run_is_enqueued_at_exactly_so_many_samples(retraining):
+    await retraining.every(5)
+    await retraining.post(4)
+    before = await retraining.check()
+    await retraining.post()
+
+    reached = await retraining.check()
+
+    [run] = await retraining.runs()
+    assert (before, reached) == (0, 1)
+    assert (run.kind, run.status, run.schedule) == ("reward_embedding", "queued", "reward")
+    assert TrainingRequest.model_validate(run.params) == RUN
+
+
+async def test_the_next_run_needs_as_many_samples_again(retraining, sessions):
+    await retraining.every(3)
+    await retraining.post(3)
+    reached = [await retraining.check()]
+    async with sessions.begin() as session:
+        await session.execute(text("UPDATE rlhf_reward_model_training SET status = 'failed'"))
+    for _ in range(3):
+        reached.append(await retraining.check())
+        await retraining.post()
+
+    reached.append(await retraining.check())
+
+    assert reached == [1, 0, 0, 0, 1]
+    assert len(await retraining.runs()) == 2
+
+
+async def test_runs_of_a_threshold_that_still_wait_are_one(retraining):
+    await retraining.every(2)
+    for _ in range(3):
+        await retraining.post(2)
+        await retraining.check()
+
+    assert len(await retraining.runs()) == 1
+
+
+async def test_feedback_and_preferences_count_together(retraining):
+    await retraining.every(3)
+    await retraining.post(2)
+    await retraining.post(1, Preference)
+
+    assert await retraining.counted() == [3]
+    assert await retraining.check() == 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"consent_training": False},
+        {"clinician_id": "r_withdrawn"},
+        {"subjects": ["s_other", "s_withdrawn"]},
+        {"project_id": 2},
+    ],
+)
+async def test_a_row_that_may_not_be_trained_on_does_not_count(retraining, sessions, given):
+    async with sessions.begin() as session:
+        for kind, person in (("rater", "r_withdrawn"), ("subject", "s_withdrawn")):
+            for granted in (True, False):
+                session.add(Consent(kind=kind, person=person, purpose="training", granted=granted))
+                await session.flush()
+    await retraining.every(2)
+    await retraining.post(1)
+    await retraining.post(1, **given)
+
+    assert await retraining.check() == 0
+    assert await retraining.counted() == [1]
+
+
+async def test_consent_withdrawn_after_counting_counts_no_more(retraining, sessions):
+    await retraining.every(3)
+    await retraining.post(2, clinician_id=None)
+    await retraining.post(1, clinician_id="r_1", target="t")
+    reached = []
+    async with sessions.begin() as session:
+        await session.execute(text("DELETE FROM rlhf_feedback WHERE clinician_id = 'r_1'"))
+    reached.append(await retraining.check())
+    await retraining.post(1, clinician_id="r_2")
+    async with sessions.begin() as session:
+        session.add(Consent(kind="rater", person="r_2", purpose="training", granted=False))
+    reached.append(await retraining.check())
+    await retraining.post(1)
+
+    reached.append(await retraining.check())
+
+    assert reached == [0, 0, 1]
+
+
+async def test_a_changed_row_is_not_counted_twice(retraining, sessions):
+    await retraining.every(3)
+    await retraining.post(2, rating=3)
+    await retraining.check()
+    flip = text("UPDATE rlhf_feedback SET rating = 5, xid = pg_current_xact_id()")
+    async with sessions.begin() as session:
+        await session.execute(flip)
+
+    assert await retraining.check() == 0
+    assert await retraining.counted() == [2]
+
+
+async def test_a_task_has_its_own_count(retraining):
+    await retraining.every(2, task="tracing")
+    await retraining.post(5)
+    await retraining.post(1, task_type="tracing")
+    before = await retraining.check()
+    await retraining.post(1, task_type="tracing")
+
+    assert (before, await retraining.check()) == (0, 1)
+
+
+async def test_only_rows_after_the_last_training_count(retraining, sessions):
+    await retraining.post(3)
+    async with sessions.begin() as session:
+        watermark = await session.scalar(text("SELECT pg_current_xact_id()::text::bigint"))
+        dataset = Dataset(name="d", sha256="", uri="", rows=3, watermark=watermark)
+        session.add(dataset)
+        await session.flush()
+        session.add(
+            TrainingRun(
+                kind=RUN.kind,
+                params=RUN.model_dump(mode="json"),
+                status=RunStatus.SUCCEEDED,
+                dataset_id=dataset.id,
+            )
+        )
+    await retraining.every(3)
+    await retraining.post(2)
+    before = await retraining.check()
+    await retraining.post(1)
+
+    assert (before, await retraining.check()) == (0, 1)
+
+
+async def test_rows_of_open_transactions_are_counted_when_they_are_settled(retraining, sessions):
+    await retraining.every(2)
+    await retraining.check()
+    async with sessions.begin() as older:
+        older.add(_row(Feedback, {}))
+        await older.flush()
+        await retraining.post(1)
+        before = await retraining.check()
+
+    assert (before, await retraining.check()) == (0, 1)
+
+
+async def test_several_processes_enqueue_one_run(retraining, sessions):
+    await retraining.every(10)
+    await retraining.post(10)
+    several = [Thresholds(sessions) for _ in range(4)]
+
+    reached = await asyncio.gather(*(thresholds.check() for thresholds in several))
+
+    assert sum(reached) == 1
+    assert len(await retraining.runs()) == 1
+
+
+async def test_a_count_goes_on_after_a_restart(retraining, sessions):
+    await retraining.every(3)
+    await retraining.post(2)
+    await retraining.check()
+    retraining.thresholds = Thresholds(sessions)
+    await retraining.post(1)
+
+    assert await retraining.check() == 1
+
+
+async def test_setting_a_threshold_again_keeps_where_it_counts_from(retraining):
+    await retraining.every(2)
+    await retraining.post(2)
+    await retraining.check()
+    await retraining.every(3)
+    await retraining.post(2)
+
+    assert await retraining.check() == 0
+    assert await retraining.counted() == [2]
+
+
+async def test_a_threshold_that_was_taken_away_counts_no_more(retraining, sessions):
+    await retraining.every(1)
+    async with sessions.begin() as session:
+        await remove_threshold(session, "reward", project_id=1, actor="tests")
+    await retraining.post(1)
+
+    assert await retraining.check() == 0
+
+
+async def test_taking_away_what_is_not_there_says_so(sessions):
+    with pytest.raises(NotFound, match="heed retrain list"):
+        async with sessions.begin() as session:
+            await remove_threshold(session, "nothing", project_id=1, actor="tests")
+
+
+async def test_a_schedule_without_threshold_is_left_alone(retraining, sessions):
+    async with sessions.begin() as session:
+        session.add(Schedule(name="nightly", cron="0 3 * * *", run=RUN.model_dump(mode="json")))
+    await retraining.post(5)
+
+    assert await retraining.check() == 0
+    assert await retraining.counted() == []
+
+
+async def test_the_count_reads_the_index_and_not_the_table(retraining, sessions):
+    await retraining.every(1000)
+    await retraining.post(3000, consent_training=False)
+    await retraining.post(20)
+    async with sessions.begin() as session:
+        await session.execute(text("ANALYZE rlhf_feedback"))
+        counting = samples(Feedback, 1, Threshold(new_samples=1000), Span(0, 10**9)).compile(
+            dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True}
+        )
+        connection = await session.connection()
+        plan = (await connection.exec_driver_sql(f"EXPLAIN {counting}")).scalars()
+
+        assert "ix_rlhf_feedback_samples" in "\n".join(plan)
