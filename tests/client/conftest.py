@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -86,8 +87,9 @@ class Door:
             forth = threading.Thread(target=self._pass_on, args=(caller, service), daemon=True)
             forth.start()
             self._pass_back(service, caller)
-            service.shutdown(socket.SHUT_RDWR)
-            caller.shutdown(socket.SHUT_RDWR)
+            for end in (service, caller):
+                with suppress(OSError):  # hung up already
+                    end.shutdown(socket.SHUT_RDWR)
             forth.join()
 
     def _pass_on(self, caller: socket.socket, service: socket.socket) -> None:

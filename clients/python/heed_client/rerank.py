@@ -192,7 +192,7 @@ def _shaped(candidate: Candidate) -> dict[str, Any]:
         name = next((n for n in TEXT_NAMES if isinstance(candidate.get(n), str)), None)
         if name is not None:
             return {**candidate, "text": candidate[name]}
-    elif candidate and isinstance(candidate[0], str):
+    elif isinstance(candidate, Sequence) and candidate and isinstance(candidate[0], str):
         return {"text": candidate[0]}
     raise HeedMisuse(f"A candidate is a text, or a mapping with one of {', '.join(TEXT_NAMES)}.")
 

@@ -79,12 +79,12 @@ class Outbox:
         """
         if self._send is not None:
             raise HeedMisuse("This outbox belongs to another client; make one for each.")
-        self._send = send
-        _open.add(self)
         try:
             self._store.count()
         except (sqlite3.Error, OSError) as error:
             log.error("%s", unusable(error).detail)
+        self._send = send
+        _open.add(self)
         self._running()
 
     def put(self, posts: Sequence[Post]) -> list[bool]:

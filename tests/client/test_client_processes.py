@@ -1,0 +1,87 @@
+"""The outbox among processes that are killed, forked, or many."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from heed_client import Heed
+
+POSTS_FOR_EVER = """
+import itertools, sys
+from heed_client import Heed
+
+url, key, path = sys.argv[1:]
+client = Heed(url, api_key=key, outbox=path)
+for number in itertools.count():
+    stored = client.feedback.comment("a remark", prompt="Why?", response=f"Gases {number}.")
+    if stored.state == "queued":
+        print(stored.feedback_id, flush=True)
+"""
+FORKS = """
+import os, sys
+from heed_client import Heed
+
+url, key, path = sys.argv[1:]
+client = Heed(url, api_key=key, outbox=path)
+
+def post(n):
+    for number in range(5):
+        client.feedback.comment("a remark", prompt="Why?", response=f"Gases {n} {number}.")
+
+post("before")
+children = []
+for n in range(12):
+    child = os.fork()
+    if child == 0:
+        post(n)
+        os._exit(0 if n % 2 or client.flush(30) else 1)
+    children.append(child)
+    post(f"parent {n}")
+assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 12
+post("after")
+assert client.flush(30)
+client.close()
+"""
+
+
+def start(code: str, *arguments: object) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+
+
+def test_what_was_acknowledged_before_a_kill_is_stored_once(url, token, client, tmp_path):
+    path = tmp_path / "outbox.db"
+    draw = random.Random(time.time_ns())
+    acknowledged, killed = [], 0
+    for _ in range(4):
+        running = [start(POSTS_FOR_EVER, url, token, path) for _ in range(2)]
+        for process in running:
+            acknowledged.append(process.stdout.readline().strip())
+        time.sleep(draw.uniform(0, 0.5))
+        for process in running:
+            process.send_signal(signal.SIGKILL)
+            acknowledged += process.communicate()[0].split()
+            killed += process.returncode == -signal.SIGKILL
+
+    with Heed(url, api_key=token, outbox=path) as fresh:
+        assert fresh.flush(60)
+        assert fresh.outbox.refused() == []
+
+    stored = [row.feedback_id for row in client.feedback.list()]
+    assert killed == 8
+    assert len(stored) == len(set(stored))
+    assert set(acknowledged) <= set(stored)
+    assert len(stored) <= len(acknowledged) + killed
+
+
+def test_forked_processes_share_it_and_lose_nothing(url, token, client, tmp_path):
+    process = start(FORKS, url, token, tmp_path / "outbox.db")
+    said = process.communicate(timeout=120)
+
+    assert process.returncode == 0, said[1]
+    rows = list(client.feedback.list())
+    assert len({row.response for row in rows}) == len(rows) == 5 * (1 + 12 + 12 + 1)
