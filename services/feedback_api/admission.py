@@ -3,11 +3,16 @@
 A stage may change the post's row or refuse the post; posts whose stages are done are stored.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from services.feedback_api.writer import Post
+from shared.errors import Overloaded
 
+TURN_S = 0.001
 Stage = Callable[[Post], Awaitable[None]]
 
 
@@ -26,3 +31,36 @@ class Admission:
         for stage in self.stages:
             await stage(post)
         return post
+
+
+class BatchSlots:
+    """How many batches may be read and stored at once; memory is bounded by it."""
+
+    def __init__(self, batches: int) -> None:
+        self._free = batches
+        self._turn = asyncio.Lock()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Inside, one batch is under way.
+
+        Raises:
+            Overloaded: too many are already; nothing of this one was read.
+        """
+        if not self._free:
+            raise Overloaded("Too many batches are under way; retry.", retry_after_s=1)
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[float]:
+        """Inside, a batch may compute until the time given (perf_counter); the others wait.
+
+        Leaving lets everything else that is ready run first.
+        """
+        async with self._turn:
+            yield time.perf_counter() + TURN_S
+            await asyncio.sleep(0)

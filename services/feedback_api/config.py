@@ -27,6 +27,12 @@ class FeedbackSettings(Settings):
         ge=1,
         description="Posts that may wait for a commit; beyond, the reply is 503 with Retry-After.",
     )
+    feedback_max_batches: int = Field(
+        8,
+        ge=1,
+        description="Batches that are read and stored at once; beyond, the reply is 503 with "
+        "Retry-After.",
+    )
     feedback_retry_s: float = Field(
         3.0,
         gt=0,

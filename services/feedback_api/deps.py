@@ -1,6 +1,7 @@
 """What routes ask for: who calls, a session, the body, the writers."""
 
 import json
+from asyncio import Future
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Annotated, TypeVar
@@ -11,7 +12,7 @@ from fastapi.security import HTTPBearer
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from services.feedback_api.admission import Admission
+from services.feedback_api.admission import Admission, BatchSlots
 from services.feedback_api.config import FeedbackSettings
 from services.feedback_api.intake import Source
 from services.feedback_api.limits import Limits
@@ -44,14 +45,22 @@ class Runtime:
     pool: Pool
     limits: Limits
     admit: Admission
+    batches: BatchSlots
     feedback: Writer
     preferences: Writer
 
     async def accept(self, post: Post) -> Accepted:
         """What to reply to feedback or a comparison, once it has been admitted and committed."""
         await self.admit(post)
-        writer = self.feedback if post.kind is FEEDBACK else self.preferences
-        return await writer.submit(post)
+        return await self._writer(post).submit(post)
+
+    async def hand_in(self, post: Post) -> Future[Accepted]:
+        """The same for an item of a batch: admitted now, and the reply to wait for."""
+        await self.admit(post)
+        return self._writer(post).enqueue(post, in_bulk=True)
+
+    def _writer(self, post: Post) -> Writer:
+        return self.feedback if post.kind is FEEDBACK else self.preferences
 
 
 def runtime(request: Request) -> Runtime:
@@ -168,7 +177,17 @@ class PagePosting(Posting):
         return replace(source, grant=grant, request_key=own_key)
 
 
+class BatchPosting(Posting):
+    """The same for a batch, whose body is read only while few others are under way."""
+
+    async def __call__(self, request: Request) -> AsyncIterator[Source]:  # type: ignore[override]
+        principal = await self.identify(request, token_of(request.headers))
+        with runtime(request).batches.one():
+            yield await self.source(request, principal)
+
+
 SourceDep = Annotated[Source, Depends(Posting(Scope.FEEDBACK_WRITE))]
+BatchSourceDep = Annotated[Source, Depends(BatchPosting(Scope.FEEDBACK_WRITE))]
 PageSourceDep = Annotated[Source, Depends(PagePosting(Scope.FEEDBACK_WRITE))]
 
 

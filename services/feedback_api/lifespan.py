@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from services.feedback_api.admission import Admission, Stage
+from services.feedback_api.admission import Admission, BatchSlots, Stage
 from services.feedback_api.config import FeedbackSettings
 from services.feedback_api.deps import Runtime
 from services.feedback_api.handout import open_handout
@@ -81,6 +81,7 @@ async def lifespan(app: FastAPI, settings: FeedbackSettings) -> AsyncIterator[di
                 pool=pool,
                 limits=limits,
                 admit=Admission(_stages(limits, masked, cipher)),
+                batches=BatchSlots(settings.feedback_max_batches),
                 feedback=await start(FEEDBACK),
                 preferences=await start(PREFERENCE),
             )

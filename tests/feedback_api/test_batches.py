@@ -68,14 +68,14 @@ async def test_preferences_come_in_batches_too(client, rows):
 
 
 async def test_an_item_that_fails_unexpectedly_takes_no_other_with_it(client, rows, monkeypatch):
-    submit = client._transport.app.writer.submit
+    enqueue = client._transport.app.writer.enqueue
 
-    async def failing(post):
+    def failing(post, **how):
         if post.row["feedback_id"] == "f1":
             raise RuntimeError
-        return await submit(post)
+        return enqueue(post, **how)
 
-    monkeypatch.setattr(client._transport.app.writer, "submit", failing)
+    monkeypatch.setattr(client._transport.app.writer, "enqueue", failing)
 
     reply = await client.post("/feedback/batch", json=GOOD)
 

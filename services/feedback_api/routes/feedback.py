@@ -9,13 +9,13 @@ from pydantic import AwareDatetime, BaseModel, TypeAdapter
 
 from services.feedback_api import examples, queries
 from services.feedback_api.deps import (
+    BatchSourceDep,
     CipherDep,
     Cursor,
     Limit,
     PageSourceDep,
     ReaderDep,
     SessionDep,
-    SourceDep,
     parse,
     runtime,
 )
@@ -91,11 +91,9 @@ def _query_as_body(request: Request, source: Source) -> Source:
     openapi_extra=batch_description("FeedbackIn"),
     summary="Store many posts, each on its own",
 )
-async def post_feedback_batch(request: Request, source: SourceDep) -> Response:
+async def post_feedback_batch(request: Request, source: BatchSourceDep) -> Response:
     """207 with one status per item; an item that is refused takes no other with it."""
-    return await store_batch(
-        request, source, shape=BODY, to_post=feedback_post, accept=runtime(request).accept
-    )
+    return await store_batch(request, source, shape=BODY, to_post=feedback_post)
 
 
 @router.get("/feedback", responses=READ_ERRORS, summary="Read live feedback, newest first")

@@ -1,16 +1,15 @@
 """What the posting routes share: the reply to an accepted post, batches, and their description."""
 
-import asyncio
-import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from fastapi import Request, Response
 from pydantic import BaseModel, TypeAdapter
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
-from services.feedback_api.deps import parse
+from services.feedback_api.batches import MAX_BATCH, Batch
+from services.feedback_api.deps import runtime
 from services.feedback_api.intake import Source
 from services.feedback_api.writer import Accepted, Post
 from shared.errors import (
@@ -28,16 +27,10 @@ from shared.errors import (
     TooLarge,
     Unauthenticated,
 )
-from shared.logs import get_logger
 from shared.web import problems
-from shared.web.edge import explain
 from shared.web.problems import problem_body, status_of
 
 T = TypeVar("T")
-Accept = Callable[[Post], Awaitable[Accepted]]
-log = get_logger("feedback_api")
-
-MAX_BATCH = 1000
 POST_ERRORS = problems(
     MalformedBody,
     Unauthenticated,
@@ -114,7 +107,6 @@ async def store_batch(
     *,
     shape: TypeAdapter[T],
     to_post: Callable[[T, Source], Post],
-    accept: Accept,
 ) -> Response:
     """207 with one status and id, or problem, per item, in order.
 
@@ -122,47 +114,12 @@ async def store_batch(
         MalformedBody: the batch as a whole is not a JSON array or lines of JSON.
         TooLarge: it has too many items.
     """
-    items = _items(source.raw_body, request.headers.get("content-type", ""))
-    if len(items) > MAX_BATCH:
-        raise TooLarge(f"A batch holds at most {MAX_BATCH} items; send several.")
-    posted = await asyncio.gather(
-        *(
-            _store_item(source.of_item(item, place), shape, to_post, accept)
-            for place, item in enumerate(items)
-        )
-    )
+    running = runtime(request)
+    batch = Batch(source, shape, to_post, running.hand_in, running.batches)
+    outcomes = await batch.store(request.headers.get("content-type", ""))
     request_id = request.state.request_id
-    results = [_item_result(outcome, request_id) for outcome in posted]
+    results = [_item_result(outcome, request_id) for outcome in outcomes]
     return Response(to_json({"items": results}), 207, media_type="application/json")
-
-
-def _items(raw: bytes, media_type: str) -> Sequence[bytes]:
-    if "ndjson" in media_type or "jsonl" in media_type:
-        return [line for line in raw.splitlines() if line.strip()]
-    try:
-        items = from_json(raw, allow_inf_nan=True)
-    except ValueError:
-        items = _lenient(raw)
-    if not isinstance(items, list):
-        raise MalformedBody("A batch is a JSON array, or NDJSON with its own media type.")
-    return [json.dumps(item, ensure_ascii=True).encode() for item in items]
-
-
-def _lenient(raw: bytes) -> Any:
-    """The array when only an item's text is at fault, so that the item fails alone."""
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
-        raise MalformedBody("The batch is not valid JSON in UTF-8.") from None
-
-
-async def _store_item(
-    source: Source, shape: TypeAdapter[T], to_post: Callable[[T, Source], Post], accept: Accept
-) -> Accepted | HeedError:
-    try:
-        return await accept(to_post(parse(shape, source.raw_body), source))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it takes no other item with it
-        return explain(error, log)
 
 
 def _item_result(outcome: Accepted | HeedError, request_id: str) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from pydantic import AwareDatetime, BaseModel, TypeAdapter
 
 from services.feedback_api import examples, queries
 from services.feedback_api.deps import (
+    BatchSourceDep,
     CipherDep,
     Cursor,
     Limit,
     PageSourceDep,
     ReaderDep,
     SessionDep,
-    SourceDep,
     parse,
     runtime,
 )
@@ -67,11 +67,9 @@ async def post_preference(request: Request, source: PageSourceDep) -> Response:
     openapi_extra=batch_description("PreferenceIn"),
     summary="Store many comparisons, each on its own",
 )
-async def post_preference_batch(request: Request, source: SourceDep) -> Response:
+async def post_preference_batch(request: Request, source: BatchSourceDep) -> Response:
     """207 with one status per item; an item that is refused takes no other with it."""
-    return await store_batch(
-        request, source, shape=BODY, to_post=preference_post, accept=runtime(request).accept
-    )
+    return await store_batch(request, source, shape=BODY, to_post=preference_post)
 
 
 @router.get("/preference", responses=READ_ERRORS, summary="Read live comparisons, newest first")

@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 TASKS = 2
 BATCH = 500
+SINGLE_POSTS = 400  # of a group, so that batches go on however many single posts wait
 BATCH_BYTES = 8 * 2**20
 MAX_PENDING_BYTES = 128 * 2**20
 STATEMENT_TIMEOUT_S = 5.0
@@ -94,6 +95,7 @@ class Writer:
         self._max_pending = max_pending
         self._retry_s = retry_s
         self._pending: deque[Waiting] = deque()
+        self._in_bulk: deque[Waiting] = deque()
         self._pending_bytes = 0
         self._something_waits = asyncio.Event()
         self._is_closing = False
@@ -105,7 +107,7 @@ class Writer:
             registry=registry,
         )
         depth = Gauge(f"heed_{kind.name}_pending", "Posts that wait.", registry=registry)
-        depth.set_function(lambda: len(self._pending))
+        depth.set_function(self._depth)
 
     async def submit(self, post: Post) -> Accepted:
         """What to reply, once the post is committed.
@@ -115,16 +117,27 @@ class Writer:
             DatabaseUnavailable: Postgres stayed away; the post is not acknowledged.
             InvalidInput: the post repeats an Idempotency-Key with another body.
         """
+        return await self.enqueue(post)
+
+    def enqueue(self, post: Post, *, in_bulk: bool = False) -> asyncio.Future[Accepted]:
+        """The reply to wait for; posts in bulk wait behind single ones.
+
+        Raises:
+            Overloaded: too many posts wait already, or we are stopping.
+        """
         if self._is_closing or self._is_full():
             raise Overloaded("Too many posts wait for a commit; retry.", retry_after_s=1)
         waiting = Waiting(post, asyncio.get_running_loop().create_future())
-        self._pending.append(waiting)
+        (self._in_bulk if in_bulk else self._pending).append(waiting)
         self._pending_bytes += post.size
         self._something_waits.set()
-        return await waiting.outcome
+        return waiting.outcome
 
     def _is_full(self) -> bool:
-        return len(self._pending) >= self._max_pending or self._pending_bytes >= MAX_PENDING_BYTES
+        return self._depth() >= self._max_pending or self._pending_bytes >= MAX_PENDING_BYTES
+
+    def _depth(self) -> int:
+        return len(self._pending) + len(self._in_bulk)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -153,23 +166,24 @@ class Writer:
                 self._something_waits.clear()
 
     def _take(self) -> list[Waiting]:
-        """Everything that waits, up to a batch; a second post on one receipt waits for the next."""
-        batch: list[Waiting] = []
-        later: list[Waiting] = []
+        """Everything that waits, up to a group; a second post on one receipt waits for the next."""
+        group: list[Waiting] = []
         keys: set[tuple[int, str]] = set()
         size = 0
-        while self._pending and len(batch) < BATCH and size < BATCH_BYTES:
-            waiting = self._pending.popleft()
-            wanted = {(waiting.post.project_id, key) for key in waiting.post.receipt_keys}
-            if wanted.isdisjoint(keys):
-                keys |= wanted
-                batch.append(waiting)
-                size += waiting.post.size
-            else:
-                later.append(waiting)
-        self._pending.extendleft(reversed(later))
+        for queue, most in ((self._pending, SINGLE_POSTS), (self._in_bulk, BATCH)):
+            later: list[Waiting] = []
+            while queue and len(group) < most and size < BATCH_BYTES:
+                waiting = queue.popleft()
+                wanted = {(waiting.post.project_id, key) for key in waiting.post.receipt_keys}
+                if wanted.isdisjoint(keys):
+                    keys |= wanted
+                    group.append(waiting)
+                    size += waiting.post.size
+                else:
+                    later.append(waiting)
+            queue.extendleft(reversed(later))
         self._pending_bytes -= size
-        return batch
+        return group
 
     async def _write(self, batch: list[Waiting]) -> None:
         """Commit the batch and settle it, whatever happens; a bad post fails alone."""
@@ -228,8 +242,9 @@ class Writer:
         return stored
 
     def _fail_pending(self) -> None:
-        while self._pending:
-            self._pending.popleft().settle(database_unavailable())
+        for queue in (self._pending, self._in_bulk):
+            while queue:
+                queue.popleft().settle(database_unavailable())
         self._pending_bytes = 0
 
 
