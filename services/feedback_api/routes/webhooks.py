@@ -9,11 +9,6 @@ from fastapi import APIRouter, Depends, Query, Request
 from services.feedback_api.deps import AdminDep, SessionDep, runtime
 from services.feedback_api.routes.posting import FIND_ERRORS, READ_ERRORS
 from services.feedback_api.webhooks.addresses import Allowed
-from services.feedback_api.webhooks.deliveries import (
-    list_deliveries,
-    replay,
-    replay_since,
-)
 from services.feedback_api.webhooks.shapes import (
     DeliveryOut,
     NewWebhook,
@@ -25,7 +20,7 @@ from services.feedback_api.webhooks.shapes import (
     WebhookWithDeliveries,
 )
 from services.feedback_api.webhooks.subscriptions import Keeper
-from shared.errors import Conflict, InvalidInput, MalformedBody, TooLarge
+from shared.errors import Conflict, MalformedBody, TooLarge
 from shared.web import problems
 
 router = APIRouter(tags=["webhooks"])
@@ -70,11 +65,8 @@ async def get_webhook(
     limit: Annotated[int, Query(ge=1, le=100, description="Deliveries to show.")] = 50,
 ) -> WebhookWithDeliveries:
     """The webhook and its newest deliveries."""
-    webhook = await keeper.one(webhook_id)
-    jobs = await list_deliveries(
-        keeper.session, webhook_id, project_id=keeper.project_id, limit=limit
-    )
-    return WebhookWithDeliveries.of(webhook, deliveries=[DeliveryOut.of(job) for job in jobs])
+    deliveries = [DeliveryOut.of(job) for job in await keeper.deliveries(webhook_id, limit)]
+    return WebhookWithDeliveries.of(await keeper.one(webhook_id), deliveries=deliveries)
 
 
 @router.patch(
@@ -130,11 +122,4 @@ async def post_webhook_test(webhook_id: UUID, keeper: KeeperDep) -> DeliveryOut:
 )
 async def post_webhook_replay(webhook_id: UUID, body: ReplayIn, keeper: KeeperDep) -> Replayed:
     """One delivery, or all made since a time, whatever became of them; same `webhook-id`."""
-    await keeper.enabled(webhook_id)
-    session, project_id = keeper.session, keeper.project_id
-    if body.delivery_id is not None and body.since is None:
-        await replay(session, webhook_id, body.delivery_id, project_id)
-        return Replayed(replayed=1)
-    if body.since is not None and body.delivery_id is None:
-        return Replayed(replayed=await replay_since(session, webhook_id, body.since, project_id))
-    raise InvalidInput("Send either `delivery_id` or `since`.")
+    return Replayed(replayed=await keeper.replay(webhook_id, body.delivery_id, body.since))

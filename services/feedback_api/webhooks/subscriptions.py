@@ -19,7 +19,10 @@ from services.feedback_api.webhooks.deliveries import (
     TEST,
     Message,
     add_delivery,
+    list_deliveries,
     queue_of,
+    replay,
+    replay_since,
     wake_couriers,
 )
 from services.feedback_api.webhooks.sending import require_secure
@@ -104,6 +107,31 @@ class Keeper:
         job_id = await add_delivery(self.session, webhook.id, test, project_id=self.project_id)
         await wake_couriers(self.session)
         return (await self.session.scalars(select(Job).where(col(Job.id) == job_id))).one()
+
+    async def deliveries(self, webhook_id: UUID, limit: int) -> Sequence[Job]:
+        """The newest deliveries of a webhook of the project, newest first."""
+        webhook = await self.one(webhook_id)
+        return await list_deliveries(
+            self.session, webhook.id, project_id=self.project_id, limit=limit
+        )
+
+    async def replay(
+        self, webhook_id: UUID, delivery_id: UUID | None, since: datetime | None
+    ) -> int:
+        """How many deliveries wait again: the one, or all that were made since then.
+
+        Raises:
+            InvalidInput: both are given, or neither.
+            NotFound: there is no such webhook or delivery.
+            Conflict: the webhook is off, the delivery waits already, or there are too many.
+        """
+        webhook = await self.enabled(webhook_id)
+        if delivery_id is not None and since is None:
+            await replay(self.session, webhook.id, delivery_id, self.project_id)
+            return 1
+        if since is not None and delivery_id is None:
+            return await replay_since(self.session, webhook.id, since, self.project_id)
+        raise InvalidInput("Send either `delivery_id` or `since`.")
 
     async def enable(self, webhook_id: UUID, is_enabled: bool) -> Webhook:
         """The webhook, on or off; what waits for it waits on while it is off."""
