@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from heed_cli.exchange import comparisons, hh_rlhf, qa_feedback, tabular, trl
+from heed_cli.exchange import (
+    argilla,
+    comparisons,
+    hh_rlhf,
+    label_studio,
+    qa_feedback,
+    tabular,
+    trl,
+)
 from heed_cli.exchange.posts import Json, Post
 from heed_cli.exchange.stored import Group
 from shared.errors import InvalidInput
@@ -81,6 +89,30 @@ _KNOWN = (
         "question, prediction 1 to prediction 4, preference, feedback",
         ("feedback", "preferences", "interactions"),
         is_for_training=False,
+    ),
+    Format(
+        argilla.NAME,
+        "records of Argilla 2 as JSON",
+        argilla.read,
+        argilla.write,
+        _all("fields"),
+        "fields and responses",
+        ("feedback", "preferences", "interactions"),
+        is_for_training=False,
+        has_local_raters=True,
+        suffix=".json",
+    ),
+    Format(
+        label_studio.NAME,
+        "tasks of Label Studio as JSON",
+        label_studio.read,
+        label_studio.write,
+        _all("data", "annotations"),
+        "data and annotations",
+        ("feedback", "preferences", "interactions"),
+        is_for_training=False,
+        has_local_raters=True,
+        suffix=".json",
     ),
     Format(
         trl.PREFERENCE,

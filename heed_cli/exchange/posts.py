@@ -57,11 +57,16 @@ class Origin:
         equal rows of a file stay two.
         """
         digest = _digest(self.format, self.source, number, values)
+        people: set[tuple[str, Any]] = set()
         for place, post in enumerate(posts):
-            body = {"session_id": f"{self.source[:_NAME_CHARS]}#{number}", **post.body}
+            session = f"{self.source[:_NAME_CHARS]}#{number}"
+            who = (post.kind, post.body.get("rater_id"))
+            # What one person says twice of one row would be a change of mind.
+            body = {"session_id": f"{session}.{place}" if who in people else session, **post.body}
+            people.add(who)
             body[_ID_FIELDS[post.kind]] = f"{self.format}:{digest}:{place}{self._variant(post)}"
-            mark = {**post.remembered, "format": self.format, "source": self.source, "row": number}
-            body["context"] = {**post.body.get("context", {}), MARK: mark}
+            mark = {"format": self.format, "source": self.source, "row": number, "post": place}
+            body["context"] = {**post.body.get("context", {}), MARK: post.remembered | mark}
             if self.consent is not None:
                 body["consent"] = {"training": self.consent}
             if self.task is not None and post.kind != "interaction":

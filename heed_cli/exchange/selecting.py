@@ -60,12 +60,12 @@ async def read_groups(
         async with aclosing(_merged(streams)) as rows:
             async for key, name, row in rows:
                 if at is not None and key != at:
-                    yield group
+                    yield group.in_order()
                     group = Group()
                 at = key
                 getattr(group, name).append(row)
         if at is not None:
-            yield group
+            yield group.in_order()
 
 
 async def _merged(streams: Sequence[AsyncGenerator[Keyed, None]]) -> AsyncGenerator[Keyed, None]:

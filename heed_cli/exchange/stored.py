@@ -8,6 +8,7 @@ from heed_cli.exchange.posts import MARK, Json
 from shared.contracts.values import Outcome
 
 Stored = Mapping[str, Any]
+_DIGITS = 9
 
 
 @dataclass
@@ -24,6 +25,12 @@ class Group:
         for row in (*self.feedback, *self.preferences, *self.interactions):
             return mark_of(row)
         return {}
+
+    def in_order(self) -> "Group":
+        """The same rows in the order in which the import made them of the source row."""
+        for rows in (self.feedback, self.preferences):
+            rows.sort(key=lambda row: str(mark_of(row).get("post", "")).zfill(_DIGITS))
+        return self
 
     def unmarked(self) -> "Group":
         """The same rows as if they had not been imported."""

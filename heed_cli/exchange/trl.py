@@ -71,8 +71,8 @@ def _with_prompt(values: Mapping[str, Any]) -> Json:
     chosen: Any = values.get("chosen")
     rejected: Any = values.get("rejected")
     if is_conversation(chosen) and is_conversation(rejected):
-        end = len(commonprefix([chosen, rejected]))
-        end = min(end, len(chosen) - 1, len(rejected) - 1)
+        longest = min(len(chosen), len(rejected)) - 1
+        end = next((n for n in range(longest) if chosen[n] != rejected[n]), longest)
         return {"prompt": chosen[:end], "chosen": chosen[end:], "rejected": rejected[end:]}
     return _implicit(text_of(values, "chosen"), text_of(values, "rejected"))
 

@@ -112,7 +112,7 @@ def test_a_wrong_value_is_named_by_line_and_column_and_no_text_is_repeated(tmp_p
     with pytest.raises(InvalidInput) as caught:
         read_posts(write_lines(tmp_path / "own.jsonl", right, row))
 
-    assert caught.value.detail.startswith("own.jsonl, line 2, column ")
+    assert caught.value.detail.startswith("own.jsonl, line 2: The column ")
     assert said in caught.value.detail
     assert "secret" not in caught.value.detail
 
@@ -121,16 +121,16 @@ def test_a_wrong_value_is_named_by_line_and_column_and_no_text_is_repeated(tmp_p
     ("name", "content", "said"),
     [
         ("own.jsonl", b'{"prompt": 1}\n{', "own.jsonl, line 1: columns prompt. Expected"),
-        ("own.jsonl", b"[]", "own.jsonl, line 1 is not one JSON object"),
+        ("own.jsonl", b"[]", "own.jsonl, line 1: This is not one JSON object"),
         ("own.jsonl", b'{"a": 1}\n\n\xff', "own.jsonl, line 1: columns a. Expected prompt"),
-        ("own.jsonl", b"\xff\n", "own.jsonl, line 1 is not UTF-8"),
+        ("own.jsonl", b"\xff\n", "own.jsonl, line 1: This is not UTF-8"),
         ("own.jsonl", b"", "has no rows"),
-        ("own.csv", b"prompt,response,rating\na,b,3\nc,d\n", "own.csv, line 3, column `rating`"),
-        ("own.csv", b"prompt,response,rating\na,b,3,4\n", "own.csv, line 2 has more fields"),
-        ("own.csv", b'prompt,response,rating\n"a', "is not valid CSV"),
+        ("own.csv", b"prompt,response,rating\na,b,3\nc,d\n", "own.csv, line 3: There are fewer fields"),
+        ("own.csv", b"prompt,response,rating\na,b,3,4\n", "own.csv, line 2: There are more fields"),
+        ("own.csv", b'prompt,response,rating\n"a', "The quotes of this line do not fit"),
         ("own.jsonl.gz", b"not gzip", "cannot be read"),
         ("own.parquet", b"not parquet", "is not a Parquet file"),
-        ("own.xlsx", b"", "is none of .jsonl, .csv"),
+        ("own.xlsx", b"", "is none of .jsonl, .json, .csv"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_where(tmp_path, name, content, said):
