@@ -29,14 +29,15 @@ INNER = (
     r"(?:Apartment|Apt|Suite|Ste|Unit|Flat|Floor|Fl|Room|Rm|Building|Bldg|Block|#)\.? ?#?[\w-]{1,6}"
 )
 HOUSE = r"(?<![\w.,:/-])\d{1,5}[A-Za-z]?(?:-\d{1,5})?(?:/\d{1,4})?"
-TOWN = r"(?:[A-Z][\w'’.\-]{1,24}(?:[ -](?:[A-Z][\w'’.\-]{1,24}|upon|on|under|in|le|la|by)){0,3})"
+TOWN_WORD = r"[A-Z](?:[^\W\d_]|['’.\-]){1,24}(?!\w)"
+TOWN = rf"(?:{TOWN_WORD}(?:[ -](?:{TOWN_WORD}|upon|on|under|in|le|la|by|and)){{0,3}})"
 POINT = r"(?: (?:N|S|E|W|NE|NW|SE|SW|North|South|East|West)\b\.?)?"
 TAIL = (
     rf"(?:,? {INNER}(?!\w))?(?:(?:,\s{{0,2}}|\n){TOWN}){{0,3}}"
     rf"(?:(?:,\s{{0,2}}| ){STATE}(?=,? \d))?(?:,?\s{{1,2}}{POSTCODE}(?!\w))?"
 )
 STREET = re.compile(
-    rf"(?:{INNER},? )?{HOUSE},? (?:{WORD} ){{1,4}}?{KIND}\b(?:\.(?=[ ,]))?{POINT}{TAIL}"
+    rf"(?:{INNER},? )?{HOUSE},? (?:{WORD} ){{1,4}}?{KIND}\b(?! {KIND}\b)(?:\.(?=[ ,]))?{POINT}{TAIL}"
 )
 LOWER_STREET = re.compile(
     rf"(?<![\w.,:/-])\d{{1,5}}[a-z]? (?:[a-z'\-]{{2,20}} ){{1,3}}?{LOWER_KIND}"

@@ -31,7 +31,8 @@ BEFORE = re.compile(
     re.IGNORECASE,
 )
 BORN = re.compile(
-    r"\b(?:born\b[^.\n\d]{0,40}?[\s(:,]|\(?b\.\s{0,2}|n[ée]e?[^.\n\d]{0,20} on )"
+    rf"\b(?:{WORDS}[^.;\n\d]{{0,30}}?[\s(:,]|"
+    r"born\b[^.\n\d]{0,40}?[\s(:,]|\(?b\.\s{0,2}|n[ée]e?[^.\n\d]{0,20} on )"
     rf"(?P<date>{DATE})",
     re.IGNORECASE,
 )
@@ -56,6 +57,7 @@ AGES = tuple(
         rf"\b(?:aged?|patient\sage)\b\s?(?:of|is|was|at|[:=])?\s{{0,2}}{OLD}(?![\d.,]\d|\d|%)",
         rf"\b(?:turn(?:s|ed|ing)|(?:is|am|was|being)(?:\snow|\salready)?)\s{OLD}"
         r"(?=\s(?:years?|and\s(?:lives?|frail|still)|now|this|last|next)|[.,;]?\s(?:she|he|and)\s)",
+        rf"(?<=\(){OLD}\s?[MF]\b",
         rf"(?<=,\s){OLD}(?=[\s-]?[MF]\b"
         r"|,\s(?:was|is|who|from|of|admitted|presented|male|female|lives|a\s))",
     )

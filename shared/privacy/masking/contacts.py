@@ -18,7 +18,7 @@ SPOKEN_EMAIL = re.compile(
     r"(?:com|org|net|edu|gov|info|io|co|uk|de|ca|au|nz|ie|fr|us|in)\b",
     re.IGNORECASE,
 )
-URL = re.compile(r"(?<![\w/])(?:https?://|www\.)[^\s<>\"'`\]\)}]{3,2000}", re.IGNORECASE)
+URL = re.compile(r"(?<![\w/])(?:https?://|www\.)[^\s<>\"`\]\)}]{3,2000}", re.IGNORECASE)
 # A page that everybody may read is no identifier; one of a person, or one with a query, may be.
 PERSONAL_URL = re.compile(
     r"://[^/?#\s]{0,255}@|[?&#;][\w.%-]{1,64}=|/(?:users?|u|profiles?|patients?|people|person|in|members?"
@@ -33,7 +33,7 @@ HANDLE = re.compile(
     r"|wechat|whatsapp)\b\s{0,2}(?:is|id|handle|name|:|=){0,2}\s{0,2}(?P<value>@[\w.]{2,40})",
     re.IGNORECASE,
 )
-ENDING = ".,;:!?"
+ENDING = ".,;:!?'"
 
 
 def find_contacts(text: str) -> Iterator[Span]:

@@ -5,14 +5,21 @@ One walk over the words with look-ups in sets, so the time is linear in the text
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from shared.privacy.masking.entities import Entity, Span
 from shared.privacy.masking.lexicon import words
+from shared.privacy.masking.name_walk import (
+    ANY_GIVEN,
+    EPONYM_NOUNS,
+    GIVEN,
+    NOT_NAMES,
+    OTHER,
+    PARTICLES,
+    SURNAMES,
+    WORD,
+    Walk,
+)
 
-GIVEN = words("given")
-AMBIGUOUS_GIVEN = words("ambiguous_given")
-SURNAMES = words("surnames")
 TITLES = words("titles")
 RELATIVES = words("relatives")
 PERSONS = words("persons")
@@ -23,115 +30,27 @@ GREETINGS = words("greetings")
 CLOSINGS = words("closings")
 ACTS = words("acts")
 STRONG_ACTS = words("strong_acts")
-PARTICLES = words("particles")
-EPONYMS = words("eponyms")
-EPONYM_NOUNS = words("eponym_nouns")
-NOT_NAMES = words("not_names")
 
-WORD = re.compile(r"[^\W\d_]+(?:['’\-][^\W\d_]+)*")
-ANY_GIVEN = GIVEN | AMBIGUOUS_GIVEN
-# Never part of a name; what is a word and a name may continue one that something else announced.
-OTHER = NOT_NAMES - SURNAMES - ANY_GIVEN
-SOFT = NOT_NAMES | (
-    AMBIGUOUS_GIVEN - {"charlotte", "joe", "tom", "jim", "bob", "tim", "andy", "nick"}
-)
 LISTED = GIVEN | SURNAMES
-OWN_CUES = frozenset({"is", "was", "me", "name"})
-MAX_WORDS = 5
+SPEAKING = frozenset({"spoke", "speak", "speaks", "talked", "talk", "met", "meet", "discussed"})
+OWN_CUES = frozenset({"is", "was", "me", "name", "it", "its"})
+OWN_PHRASES = frozenset(
+    {"name is", "name was", "call me", "hi its", "hey its", "hello its", "hi it", "hey it"}
+)
 MIN_RECURRING = 3
 STORMS = words("storms_and_places")
 COLON = re.compile(r"\s{0,3}(?:\(s\))?\s{0,2}[:=]\s{0,4}$|\s{1,2}[-–—]\s{1,2}$|\s{0,2}\|\s{0,2}$")
 LOOSE = re.compile(r"[\s,:(\"'“‘]{1,3}$")
 SIGN_OFF = re.compile(r"[,!.]?\s{0,3}\n\s{0,20}(?:[-–—]\s{0,2})?$|,\s{1,2}$")
 AGE_BEHIND = re.compile(
-    r",?\s?\(?(?:an?\s|aged?\s)?\d{1,3}(?:[\s-]{0,2}(?:years?|yrs?|yo\b|y/o|y\.o)|\s?[MF]\b|,\s|\)|\s(?:male|female))"
-    r"|,?\s?\(?(?:DOB|D\.O\.B|MRN|NHS|born|b\.)",
+    r",?\s?\(?(?:an?\s|aged?\s)?\d{1,3}[\s-]{0,2}(?:years?|yrs?|yo\b|y/o|y\.o)"
+    r"|\s?[-–|;,]?\s?\(?(?:DOB|D\.O\.B|MRN|NHS|born\b|b\.)",
     re.IGNORECASE,
 )
+# After one large word alone this may be a measurement: `Sodium, 138, …`.
+NUMBER_BEHIND = re.compile(r"(?:,\s?|\s?\()\d{1,3}(?:\s?[MF]\b|,\s|\)|\s(?:male|female))", re.I)
+SENTENCE_END = re.compile(r"[.!?]\s{1,3}$|\n\s{0,8}(?:[-–—]\s?)?$")
 CITATION = re.compile(r"[’']?s?,?\s(?:et\sal|and\scolleagues|&)|,?\s?\(?(?:18|19|20)\d\d[a-z]?\)?")
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    start: int
-    end: int
-    text: str
-    lower: str
-    bare: str  # in small letters, without its genitive
-
-    @property
-    def is_large(self) -> bool:
-        return self.text[0].isupper()
-
-
-def _word(start: int, end: int, text: str, lower: str) -> Word:
-    bare = lower[:-2] if lower.endswith(("'s", "’s")) else lower
-    return Word(start, end, text, lower, bare)
-
-
-class _Walk:
-    """The words of one text, and what is asked about them."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.words = [
-            _word(found.start(), found.end(), found[0], found[0].lower())
-            for found in WORD.finditer(text)
-        ]
-
-    def gap(self, place: int) -> str:
-        """What stands before a word, back to the word before it."""
-        start = self.words[place - 1].end if place else 0
-        return self.text[max(start, self.words[place].start - 12) : self.words[place].start]
-
-    def lower(self, place: int) -> str:
-        """A word in small letters without its genitive; empty outside the text."""
-        if not 0 <= place < len(self.words):
-            return ""
-        return self.words[place].bare
-
-    def is_initial(self, place: int) -> bool:
-        word = self.words[place]
-        return len(word.text) == 1 and word.is_large and self.text[word.end : word.end + 1] == "."
-
-    def is_eponym(self, place: int) -> bool:
-        """Whether a word names a disease, a test or a law: `Wilson's disease`."""
-        if self.lower(place + 1) in EPONYM_NOUNS and self.gap(place + 1) in (" ", "-", "’ ", "' "):
-            return True
-        return self.lower(place) in EPONYMS
-
-    def run(self, place: int, *, is_announced: bool) -> int:
-        """How many words from `place` on can be one name."""
-        count = 0
-        while count < MAX_WORDS and place + count < len(self.words):
-            here = place + count
-            if count and not self._continues(here):
-                break
-            if not self._fits(here, is_first=count == 0, is_announced=is_announced):
-                break
-            count += 1
-            if self.words[here].lower.endswith(("'s", "’s")):
-                break
-        while count and self.words[place + count - 1].lower in PARTICLES - ANY_GIVEN - SURNAMES:
-            count -= 1
-        return count
-
-    def _continues(self, place: int) -> bool:
-        gap = self.gap(place)
-        return gap in (" ", "  ") or (gap in (". ", ".") and self.is_initial(place - 1))
-
-    def _fits(self, place: int, *, is_first: bool, is_announced: bool) -> bool:
-        word = self.words[place]
-        if not word.is_large:
-            return word.lower in PARTICLES and self._leads_on(place)
-        if self.lower(place) in (OTHER if is_announced or not is_first else SOFT):
-            return self.is_initial(place) and not is_first
-        return is_announced or not self.is_eponym(place)
-
-    def _leads_on(self, place: int) -> bool:
-        """Whether a name in large letters follows within two words, as in `van der Berg`."""
-        following = self.words[place + 1 : place + 3]
-        return any(word.is_large and word.lower not in OTHER for word in following)
 
 
 class Names:
@@ -141,7 +60,7 @@ class Names:
     """
 
     def __init__(self, text: str) -> None:
-        self._walk = _Walk(text)
+        self._walk = Walk(text)
         self._found = list(_first_mentions(self._walk))
         taken = (place + offset for place, count in self._found for offset in range(count))
         self._taken = frozenset(taken)
@@ -163,7 +82,7 @@ class Names:
         walk = self._walk
         for place, word in enumerate(walk.words):
             is_mention = word.is_large and place not in self._taken and walk.lower(place) in parts
-            if is_mention and not walk.is_eponym(place):
+            if is_mention and not walk.is_of_noun(place):
                 yield _span(walk, place, 1)
 
 
@@ -177,52 +96,51 @@ def _telling(words: Iterable[str]) -> frozenset[str]:
     return long_ones - NOT_NAMES - PARTICLES
 
 
-def _span(walk: _Walk, place: int, count: int) -> Span:
+def _span(walk: Walk, place: int, count: int) -> Span:
     last = walk.words[place + count - 1]
-    end = last.end - 2 if last.lower.endswith(("'s", "’s")) else last.end
+    end = last.end - 2 if last.is_genitive else last.end
     if walk.is_initial(place + count - 1):
         end += 1
     return Span(walk.words[place].start, end, Entity.NAME)
 
 
-def _first_mentions(walk: _Walk) -> Iterator[tuple[int, int]]:
+def _first_mentions(walk: Walk) -> Iterator[tuple[int, int]]:
     place = 0
     while place < len(walk.words):
-        count = _name_at(walk, place)
-        if count:
+        if count := _name_at(walk, place):
             yield place, count
         place += count or 1
 
 
-def _name_at(walk: _Walk, place: int) -> int:
+def _name_at(walk: Walk, place: int) -> int:
     """How many words of a name start here; 0 for none."""
     if not walk.words[place].is_large:
         return _small_name(walk, place) if _may_be_small_name(walk, place) else 0
     if _is_announced(walk, place) and (count := walk.run(place, is_announced=True)):
         return count
+    if walk.words[place].bare not in NOT_NAMES:
+        count = walk.run(place, is_announced=True)
+        if count and _is_reversed(walk, place, count):
+            return count + walk.run(place + count, is_announced=True)
     count = walk.run(place, is_announced=False)
-    if not count or not _is_name(walk, place, count):
-        return 0
-    return count
+    return count if count and _is_name(walk, place, count) else 0
 
 
-def _is_announced(walk: _Walk, place: int) -> bool:
+def _is_announced(walk: Walk, place: int) -> bool:
     """Whether what stands before says that a name comes."""
     if not place:
         return False
     before, gap = walk.lower(place - 1), walk.gap(place)
     if before in TITLES and gap in (" ", ". ", ".", "  "):
         return walk.lower(place) not in EPONYM_NOUNS
+    if _is_labelled(walk, place, before, gap):
+        return walk.lower(place) not in OTHER and not walk.is_of_noun(place)
     if walk.lower(place) in NOT_NAMES or walk.is_eponym(place):
         return False
-    return (
-        _is_labelled(walk, place, before, gap)
-        or _is_related(walk, place, before, gap)
-        or _is_met(walk, place, before, gap)
-    )
+    return _is_related(walk, place, before, gap) or _is_met(walk, place, before, gap)
 
 
-def _is_labelled(walk: _Walk, place: int, before: str, gap: str) -> bool:
+def _is_labelled(walk: Walk, place: int, before: str, gap: str) -> bool:
     if before in LABELS and COLON.search(gap):
         return True
     if before in GREETINGS and gap in (" ", ", "):
@@ -237,36 +155,35 @@ def _is_labelled(walk: _Walk, place: int, before: str, gap: str) -> bool:
     )
 
 
-def _is_related(walk: _Walk, place: int, before: str, gap: str) -> bool:
+def _is_related(walk: Walk, place: int, before: str, gap: str) -> bool:
     if before in RELATIVES:
         return bool(LOOSE.match(gap)) and len(gap) < 4 and "." not in gap
     if before == "is" and walk.lower(place - 2) in RELATIVES | {"patient"}:
         return _looks_like_name(walk, place)
     if before in PERSONS and gap in (" ", ", ", ' "', " ("):
-        return walk.words[place - 1].lower not in ("called", "named") or gap == " "
+        return before not in ("called", "named") or gap == " "
     return False
 
 
-def _is_met(walk: _Walk, place: int, before: str, gap: str) -> bool:
+def _is_met(walk: Walk, place: int, before: str, gap: str) -> bool:
     if gap != " ":
         return False
     if before == "by" and walk.lower(place - 2) in BY_VERBS:
         return True
-    if before in ("with", "to") and walk.lower(place - 2) in WITH_VERBS | {"call", "calls"}:
+    if before in ("with", "to") and walk.lower(place - 2) in SPEAKING:
         return True
-    if before in WITH_VERBS:
-        return _looks_like_name(walk, place)
-    return before in ("i'm", "am", "this") and _looks_like_name(walk, place)
+    is_met = before in WITH_VERBS or before in ("i'm", "am", "this", "is", "with", "to", "for")
+    return is_met and _looks_like_name(walk, place)
 
 
-def _looks_like_name(walk: _Walk, place: int) -> bool:
+def _looks_like_name(walk: Walk, place: int) -> bool:
     """On a list, or two large words in a row that are no known words."""
     if walk.lower(place) in ANY_GIVEN | SURNAMES:
         return True
     return walk.run(place, is_announced=False) > 1
 
 
-def _is_name(walk: _Walk, place: int, count: int) -> bool:
+def _is_name(walk: Walk, place: int, count: int) -> bool:
     """Whether large words that nothing announces are a name: by list, by age, by what they do."""
     if walk.lower(place - 1) in STORMS or _is_citation(walk, place, count):
         return False
@@ -281,28 +198,34 @@ def _is_name(walk: _Walk, place: int, count: int) -> bool:
         return True
     if walk.is_initial(place):
         return False
-    if AGE_BEHIND.match(behind) and not CITATION.match(behind):
-        return count > 1 or "(" not in behind[:3]
-    return _acts(walk, place, count) or _is_reversed(walk, place, count)
+    if AGE_BEHIND.match(behind) or (count > 1 and NUMBER_BEHIND.match(behind)):
+        return True
+    return _acts(walk, place, count) or _signs(walk, place, count)
 
 
-def _is_citation(walk: _Walk, place: int, count: int) -> bool:
+def _signs(walk: Walk, place: int, count: int) -> bool:
+    """Two or three large words that end the text after a full stop or on a line of their own."""
+    is_last = place + count == len(walk.words) and 1 < count < 4
+    return is_last and bool(place) and bool(SENTENCE_END.search(walk.gap(place)))
+
+
+def _is_citation(walk: Walk, place: int, count: int) -> bool:
     last = walk.words[place + count - 1]
     return bool(CITATION.match(walk.text, last.end)) and count < 3
 
 
-def _acts(walk: _Walk, place: int, count: int) -> bool:
+def _acts(walk: Walk, place: int, count: int) -> bool:
     """Two unknown large words, then a verb of people; one, with a verb only people do."""
     following = place + count
     if following >= len(walk.words) or walk.gap(following) != " ":
         return False
-    verb = walk.words[following].lower
+    verb = walk.words[following].bare
     if count > 1:
         return verb in ACTS and not any(w.text.isupper() for w in walk.words[place:following])
     return verb in STRONG_ACTS and not walk.words[place].text.isupper()
 
 
-def _is_reversed(walk: _Walk, place: int, count: int) -> bool:
+def _is_reversed(walk: Walk, place: int, count: int) -> bool:
     """`OKONKWO, Zebulon` and `Garcia, Luis`."""
     after = place + count
     if after >= len(walk.words) or walk.gap(after) != ", " or not walk.words[after].is_large:
@@ -314,20 +237,20 @@ def _is_reversed(walk: _Walk, place: int, count: int) -> bool:
     return (
         is_shouted
         or walk.lower(after) in GIVEN
-        or (last.lower in SURNAMES and count == 1 and walk.lower(after) in ANY_GIVEN)
+        or (last.bare in SURNAMES and count == 1 and walk.lower(after) in ANY_GIVEN)
     )
 
 
-def _may_be_small_name(walk: _Walk, place: int) -> bool:
+def _may_be_small_name(walk: Walk, place: int) -> bool:
     here = walk.words[place].bare
     return here in LISTED or (place > 0 and walk.words[place - 1].bare in OWN_CUES)
 
 
-def _small_name(walk: _Walk, place: int) -> int:
+def _small_name(walk: Walk, place: int) -> int:
     """Names typed in small letters, behind the plainest cues only."""
     before = walk.lower(place - 1)
     two = f"{walk.lower(place - 2)} {before}"
-    own = two in ("name is", "name was", "call me") or walk.words[place - 1].lower == "name's"
+    own = two in OWN_PHRASES or walk.words[place - 1].text.lower() == "name's"
     here = walk.lower(place)
     if not own and not (
         here in GIVEN and (before in TITLES | RELATIVES | GREETINGS | {"i'm", "am", "patient"})

@@ -20,12 +20,16 @@ NANP = re.compile(
     re.I,
 )
 NATIONAL = re.compile(
-    r"(?<![\w.+/,-])\(?0[1-9]\d{0,4}\)?" + BODY % "5,9" + r"(?!\w|[.,-]\d)" + EXTENSION, re.I
+    r"(?<![\w.+/,-])(?:\(0\)\s?|\(?0)[1-9]\d{0,4}\)?"
+    + BODY % "5,9"
+    + r"(?!\w|[.,-]\d)"
+    + EXTENSION,
+    re.I,
 )
 CUE = re.compile(
     r"\b(?:(?:tele)?phones?|tel|mobile|mob|cell(?:phone)?|fax|pager|bleep|beeper|whatsapp"
     r"|call(?:ed|ing)?|ring|rang|text(?:ed)?|dial|reach(?:ed|able)?|contact(?:ed)?|landline|ph"
-    r"|voicemail)\b\.?[^\d\n+]{0,40}"
+    r"|voicemail|(?:her|his|my|their|our|your|new|callback|contact) (?:number|no))\b\.?[^\d\n+]{0,40}"
     rf"(?P<value>\+?\(?\d{BODY % '5,14'})(?!\w|[.,]\d){EXTENSION}",
     re.IGNORECASE,
 )
