@@ -143,7 +143,7 @@ async def _listeners(session: AsyncSession, projects: set[int]) -> dict[int, lis
         select(Webhook)
         .where(col(Webhook.enabled), col(Webhook.project_id).in_(projects))
         .order_by(col(Webhook.id))
-        .with_for_update(read=True)
+        .with_for_update(read=True, key_share=True)
     )
     found: dict[int, list[Webhook]] = defaultdict(list)
     for webhook in await session.scalars(statement):

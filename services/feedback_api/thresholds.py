@@ -30,7 +30,7 @@ from shared.db.audit import audit
 from shared.db.columns import Xid8
 from shared.db.consents import has_withdrawn, oldest_open
 from shared.db.tables import Dataset, Feedback, Preference, Schedule, TrainingRun
-from shared.errors import NotFound
+from shared.errors import Conflict, NotFound
 from shared.jobs import enqueue
 from shared.logs import get_logger
 
@@ -85,10 +85,12 @@ class Thresholds:
             keys = await _keys(session)
         self.tallies = {key: tally for key, tally in self.tallies.items() if key in keys}
         for key in keys:
-            async with self.sessions.begin() as session:
-                schedule = await _locked(session, key)
-                if schedule is not None:
-                    reached += await self._look(session, schedule)
+            try:
+                async with self.sessions.begin() as session:
+                    schedule = await _locked(session, key)
+                    reached += schedule is not None and await self._look(session, schedule)
+            except Conflict as error:
+                log.info("a threshold waits for the next look", reason=error.detail)
         return reached
 
     async def _look(self, session: AsyncSession, schedule: Schedule) -> bool:

@@ -28,7 +28,7 @@ DELETE FROM rlhf_outbox WHERE id IN (
 EXPIRE_JOBS = """
 DELETE FROM rlhf_jobs WHERE id IN (
     SELECT id FROM rlhf_jobs WHERE created_at < now() - interval '30 days'
-        AND (finished_at < now() - interval '30 days' OR kind = 'webhook' AND status <> 'running')
+        AND (finished_at < now() - interval '30 days' OR kind = 'webhook')
     LIMIT $1 FOR UPDATE SKIP LOCKED
 ) RETURNING 1
 """

@@ -1,6 +1,7 @@
 """Webhooks end to end: the running API, a real receiver, an independent check of signatures."""
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -88,6 +89,21 @@ async def test_a_post_is_told_with_a_signature_that_others_verify(client, hooks)
     assert told["data"] == {"count": 1, "ids": [stored["id"]], "truncated": False}
 
 
+async def test_attempts_are_counted_by_outcome(client, hooks):
+    def delivered(metrics: str) -> float:
+        pattern = r'^heed_webhook_attempts_total\{outcome="delivered"\} (\S+)$'
+        found = re.search(pattern, metrics, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    before = delivered((await client.get("/metrics")).text)
+    webhook = await hooks.add()
+    await client.post(f"/webhooks/{webhook['id']}/test")
+
+    await hooks.settled(webhook, "succeeded")
+
+    assert delivered((await client.get("/metrics")).text) > before
+
+
 async def test_a_changed_body_does_not_verify(client, hooks):
     webhook = await hooks.add()
     await client.post("/feedback", json=POST)
@@ -98,7 +114,7 @@ async def test_a_changed_body_does_not_verify(client, hooks):
         Verifier(webhook["secret"]).verify(request.body + b" ", request.headers)
 
 
-async def test_nothing_of_a_text_leaves(client, hooks):
+async def test_nothing_of_a_text_leaves_or_is_logged(client, hooks, caplog):
     await hooks.add()
     canary = "Canary7531"
     await client.post("/feedback", json=POST | {"prompt": canary, "comment": canary})
@@ -110,6 +126,8 @@ async def test_nothing_of_a_text_leaves(client, hooks):
     await hooks.arrived(2)
 
     assert all(canary.encode() not in request.body for request in hooks.receiver.got)
+    assert "webhook is tried" in caplog.text
+    assert canary not in caplog.text
 
 
 async def test_a_webhook_hears_only_what_it_asked_for(client, hooks):

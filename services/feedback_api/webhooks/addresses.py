@@ -54,7 +54,7 @@ _CLOSED_6 = [
     IPv6Network(network)
     for network in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
 ]
-_RESOLVING_THREADS = 4
+_RESOLVING_THREADS = 16
 
 
 class AddressRefused(Exception):

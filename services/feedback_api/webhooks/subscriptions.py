@@ -151,12 +151,13 @@ class Keeper:
     async def remove(self, webhook_id: UUID) -> None:
         """Delete the webhook; what waits for it is cancelled."""
         webhook = await self.one(webhook_id)
+        # First the webhook: whoever adds deliveries right now is waited for, and theirs found too.
+        await self.session.execute(delete(Webhook).where(col(Webhook.id) == webhook_id))
         await self.session.execute(
             update(Job)
-            .where(col(Job.queue) == queue_of(webhook.id), col(Job.status) == RunStatus.QUEUED)
+            .where(col(Job.queue) == queue_of(webhook_id), col(Job.status) == RunStatus.QUEUED)
             .values(status=RunStatus.CANCELLED, finished_at=func.now())
         )
-        await self.session.execute(delete(Webhook).where(col(Webhook.id) == webhook.id))
         self._audit("webhook.remove", webhook)
 
     def _audit(self, action: str, webhook: Webhook, detail: Json | None = None) -> None:
