@@ -17,10 +17,13 @@ from services.feedback_api.widget_tokens import read, sign
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
+TEXTS = {"prompt": "Why is it warm?", "response": "Greenhouse gases.", "rater_id": 7}
+PAIR = {"prompt": "Why is it warm?", "response_a": "Gases.", "response_b": "The sun."}
 PAGE = """<!doctype html><html lang="en"><head><title>Page</title><meta charset="utf-8">
 <link rel="stylesheet" href="/page.css"><script type="module" src="/page.js"></script></head>
 <body><main></main></body></html>"""
-STYLE = "body { margin: 24px; font: 16px/1.5 system-ui; background: #fff; color: #1c2430; }"
+STYLE = """body { margin: 24px; font: 16px/1.5 system-ui; background: #fff; color: #1c2430; }
+@media (prefers-color-scheme: dark) { body { background: #171c24; color: #e8ebf0; } }"""
 SCRIPT = """
 import { languages } from "%s";
 languages.de = { up: "Hilfreich", down: "Nicht hilfreich" };
@@ -125,3 +128,17 @@ class Host:
             grant = read(self.secret, made["token"], origin=origin)
             made["token"] = sign(self.secret, grant.model_copy(update={"expires_at": 1}))
         return made
+
+
+async def open_page(page: Any, origin: str) -> None:
+    """Go to the origin's page and wait until its script has run."""
+    await page.goto(origin)
+    await page.wait_for_function("() => window.isReady")
+
+
+async def saved(element: Any) -> None:
+    """Wait until the element says that all is saved."""
+    await element.page.wait_for_function(
+        "(element) => element.getAttribute('state') === 'saved'",
+        arg=await element.element_handle(),
+    )

@@ -13,7 +13,7 @@ export const languages = {
     down: "Bad response",
     stars: "Rating",
     star: "{n} of 5 stars",
-    comment: "Add a comment",
+    comment: "Comment",
     placeholder: "What was good, what was missing?",
     send: "Send",
     cancel: "Cancel",

@@ -1,0 +1,52 @@
+"""Choosing between two responses, in a real Chromium."""
+
+import pytest
+
+from shared.db.tables import Preference
+from tests.support.pages import saved
+
+playwright_api = pytest.importorskip("playwright.async_api", reason="NO BROWSER: no playwright")
+expect = playwright_api.expect
+
+
+@pytest.mark.parametrize(("order", "first"), [(["a", "b"], "Gases."), (["b", "a"], "The sun.")])
+async def test_a_choice_is_stored_with_the_order_it_was_shown_in(
+    mount_comparison, rows, order, first
+):
+    element = await mount_comparison(order=order)
+
+    left = element.get_by_role("region", name="Response 1")
+    await expect(left).to_contain_text(first)
+    await element.get_by_role("radio", name="Response 1 is better").check()
+
+    await saved(element)
+    (row,) = await rows(Preference)
+    assert (row.outcome, row.presented_order) == (order[0], order)
+    assert (row.response_a, row.response_b) == ("Gases.", "The sun.")
+
+
+async def test_a_choice_can_be_changed_and_explained(mount_comparison, rows, page):
+    element = await mount_comparison(kinds="preference comment")
+
+    await expect(element.get_by_role("button", name="Comment")).to_be_hidden()
+    await element.get_by_role("radio", name="Both are bad").check()
+    await saved(element)
+    await page.keyboard.press("ArrowLeft")
+    await element.get_by_role("button", name="Comment").click()
+    await page.keyboard.type("Neither explains it.")
+    await page.keyboard.press("Control+Enter")
+
+    await page.wait_for_function(
+        "() => events.length >= 2 && !document.querySelector('heed-compare[state=sending]')"
+    )
+    (row,) = await rows(Preference)
+    assert (row.outcome, row.comments) == ("tie", "Neither explains it.")
+
+
+async def test_the_order_of_two_responses_is_drawn_anew(mount_comparison, page):
+    orders = set()
+    for _ in range(40):
+        element = await mount_comparison()
+        orders.add(await element.evaluate("(element) => element.order.join('')"))
+
+    assert orders == {"ab", "ba"}
