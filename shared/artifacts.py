@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from shared.errors import ArtifactError
+from shared.errors import ArtifactError, MissingArtifact
 from shared.files import flush, flush_tree
 from shared.folders import close_to_others, make_private
 from shared.ids import new_id
@@ -70,17 +70,32 @@ class FolderStore:
         """Where the artifact lies on this machine.
 
         Raises:
-            ArtifactError: the URI is not of this store, or nothing lies there.
+            MissingArtifact: nothing lies there.
+            ArtifactError: the URI is not of this store.
         """
         parts = PurePosixPath(uri.removeprefix(_SCHEME)).parts
         if not uri.startswith(_SCHEME) or len(parts) != 3 or ".." in parts:
             raise ArtifactError(f"{uri} is not an artifact of this store; expected {_SCHEME}….")
         place = self.root.joinpath(*parts)
         if not place.exists():
-            raise ArtifactError(
+            raise MissingArtifact(
                 f"{uri} is not in {self.root}; check HEED_ARTIFACT_DIR or restore a backup."
             )
         return place
+
+    def remove(self, uri: str) -> None:
+        """Delete an artifact, so that nothing of it is left; one that is gone already is fine.
+
+        Raises:
+            ArtifactError: the URI is not of this store, or its folder cannot be written.
+        """
+        with _explained(self.root):
+            try:
+                place = self.path(uri)
+            except MissingArtifact:
+                return
+            _remove(place)
+            flush(place.parent)
 
     @contextmanager
     def workspace(self, name: str | None = None) -> Iterator[Path]:
@@ -93,16 +108,21 @@ class FolderStore:
             shutil.rmtree(place, ignore_errors=True)
             os.close(handle)
 
-    def remove_partial(self, keep: Collection[str] = ()) -> list[str]:
+    def remove_partial(
+        self, keep: Collection[str] = (), *, only: Collection[str] | None = None
+    ) -> list[str]:
         """Clear away what dead processes left half-written; the names of the folders removed.
 
-        Folders named in `keep` stay, such as those of runs that will go on from a checkpoint.
+        Folders named in `keep` stay, such as those of runs that will go on from a checkpoint; with
+        `only`, all others stay too.
         """
         folders = sorted((self.root / _PARTIAL).glob("*"))
         return [
             folder.name
             for folder in folders
-            if folder.name not in keep and _remove_unlocked(folder)
+            if folder.name not in keep
+            and (only is None or folder.name in only)
+            and _remove_unlocked(folder)
         ]
 
     def _keep(self, copy: Path, kind: str) -> str:

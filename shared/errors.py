@@ -18,6 +18,7 @@
     │   └── KeyMissing                no master key opens the stored texts
     ├── NotEnoughData                 too few rows to train or to judge        (422)
     ├── ArtifactError                 a stored model cannot be trusted or read (500)
+    │   └── MissingArtifact           it does not lie where it was stored
     ├── UnreadableText                a sealed text is not what was sealed     (500)
     ├── ConfigError                   a setting is missing or wrong            (500)
     └── RunInterrupted                a training run lost its claim or was cancelled
@@ -183,6 +184,13 @@ class ArtifactError(HeedError):
 
     code = "artifact_error"
     title = "The model cannot be loaded"
+
+
+class MissingArtifact(ArtifactError):
+    """A stored model or dataset does not lie where it was stored."""
+
+    code = "missing_artifact"
+    title = "The artifact is missing"
 
 
 class UnreadableText(HeedError):

@@ -188,22 +188,34 @@ def by_chunk(seqs: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
 async def add_edges(
     session: AsyncSession, parent: str, children: Iterable[str], *, project_id: int
 ) -> None:
-    """Say that the children come of the parent, as of now; a known edge becomes as of now."""
-    rows = [{"child": c, "parent": parent, "project_id": project_id} for c in sorted(children)]
+    """Say that the children come of the parent, as of this moment; so do edges that are known."""
+    rows = [
+        {
+            "child": child,
+            "parent": parent,
+            "project_id": project_id,
+            "created_at": func.clock_timestamp(),
+        }
+        for child in sorted(children)
+    ]
     if rows:
         adding = insert(Lineage).values(rows)
         await session.execute(
             adding.on_conflict_do_update(
-                index_elements=["child", "parent"], set_={"created_at": func.now()}
+                index_elements=["child", "parent"],
+                set_={"created_at": adding.excluded.created_at},
             )
         )
 
 
-async def keep_datasets(session: AsyncSession, *, from_erasures: bool) -> None:
-    """Until the commit, let no rows be erased from datasets, or no dataset be made.
+async def keep_erasures_waiting(session: AsyncSession) -> None:
+    """Until the commit, no erasure looks for its rows in datasets: one is being made.
 
-    A dataset in the making may hold rows that an erasure has removed since they were read. Who
-    makes one keeps erasures waiting until it can be seen; who erases waits for those in the making.
+    It may hold rows that an erasure removes after they were read.
     """
-    lock = func.pg_advisory_xact_lock_shared if from_erasures else func.pg_advisory_xact_lock
-    await session.execute(select(lock(_DATASETS)))
+    await session.execute(select(func.pg_advisory_xact_lock_shared(_DATASETS)))
+
+
+async def wait_for_datasets(session: AsyncSession) -> None:
+    """Wait until every dataset that is being made can be seen; new ones wait for the commit."""
+    await session.execute(select(func.pg_advisory_xact_lock(_DATASETS)))

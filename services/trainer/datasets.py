@@ -9,7 +9,7 @@ Every kind of feedback ends as one of three lines (docs/datasets.md):
 """
 
 import uuid
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -114,13 +114,6 @@ class Evidence:
     def judged(self) -> int:
         """Rated responses, and comparisons that come from no rating."""
         return len(self.rated) + sum(pair.source != "rating" for pair in self.pairs)
-
-    @property
-    def contradictions(self) -> int:
-        """Comparisons whose very opposite is among them too."""
-        sides = Counter((pair.group, pair.chosen, pair.rejected) for pair in self.pairs)
-        return sum(min(n, sides[(group, worse, better)])
-                   for (group, better, worse), n in sides.items() if better < worse)  # fmt: skip
 
 
 def collect_evidence(

@@ -36,8 +36,9 @@ from shared.contracts.values import RunStatus
 from shared.db.columns import Json
 from shared.db.faults import reaching_database
 from shared.db.tables import Dataset, Lineage, ModelVersion, TrainingRun
-from shared.errors import DatabaseUnavailable
+from shared.errors import ArtifactError, DatabaseUnavailable
 from shared.jobs import finish, renew
+from shared.lineage import dataset_node, model_node
 
 T = TypeVar("T")
 _DATABASE_PATIENCE_S = 60.0
@@ -105,7 +106,7 @@ def execute(desk: Desk, reporter: Reporter) -> Finished:
     with _beating(desk, reporter):
         reporter(0.0, "dataset", {})
         frozen = desk.transact(lambda session: _dataset_of(session, desk))
-        dataset = load_dataset(frozen, desk.workplace.store)
+        dataset = _load(desk, frozen)
         with desk.workplace.store.workspace(run_folder(desk.run.id)) as folder:
             trained = train_reward(
                 desk.request,
@@ -147,7 +148,7 @@ def _gate_and_record(
             settings=desk.workplace.settings,
             secret=desk.workplace.secret,
         )
-        judged = _Judged(artifact, live, gate)
+        judged = _Judged(artifact, live, gate, dataset.snapshot_hash)
         finished = desk.transact(partial(_record, desk=desk, judged=judged))
         if finished is not None:
             return finished
@@ -158,6 +159,7 @@ class _Judged:
     artifact: registry.NewVersion
     live: ModelVersion | None
     gate: Json
+    read_sha256: str
 
 
 async def _record(session: AsyncSession, *, desk: Desk, judged: _Judged) -> Finished | None:
@@ -169,7 +171,7 @@ async def _record(session: AsyncSession, *, desk: Desk, judged: _Judged) -> Fini
         return None
     version = await registry.register_version(session, artifact)
     version.gate = gate
-    session.add(Lineage(child=f"model:{version.id}", parent=f"dataset:{artifact.dataset_id}"))
+    await _say_what_it_read(session, version, judged.read_sha256)
     if gate["promotes"]:
         by = desk.run.created_by or "trainer"
         await registry.promote(session, version.id, verdict=gate, changed_by=by)
@@ -186,6 +188,39 @@ async def _record(session: AsyncSession, *, desk: Desk, judged: _Judged) -> Fini
     )
     folder = desk.workplace.store.path(artifact.uri)
     return Finished(desk.run.id, version, folder, gate, is_live=gate["promotes"])
+
+
+async def _say_what_it_read(session: AsyncSession, version: ModelVersion, read_sha256: str) -> None:
+    """The model comes of its dataset; of which state, the time of the edge says.
+
+    An erasure may have rewritten the dataset since it was read: then the model holds something of
+    rows that the dataset holds no more.
+    """
+    dataset = await session.get_one(Dataset, version.dataset_id, with_for_update={"read": True})
+    edge = Lineage(
+        child=model_node(version.id),
+        parent=dataset_node(dataset.id),
+        project_id=version.project_id,
+    )
+    if dataset.sha256 != read_sha256:
+        edge.created_at = dataset.created_at
+    session.add(edge)
+
+
+def _load(desk: Desk, frozen: Dataset) -> RewardDataset:
+    """What the dataset holds, also when an erasure rewrites it at this moment.
+
+    Raises:
+        ArtifactError: its file is missing, or is not what was frozen.
+    """
+    store = desk.workplace.store
+    try:
+        return load_dataset(frozen, store)
+    except ArtifactError:
+        now = desk.transact(lambda session: find_dataset(session, frozen.id, frozen.project_id))
+        if now.sha256 == frozen.sha256:
+            raise
+        return load_dataset(now, store)
 
 
 async def _live(session: AsyncSession, artifact: registry.NewVersion) -> ModelVersion | None:

@@ -5,7 +5,7 @@ prompt groups, storing the dataset with its membership, and marking its rows `pr
 """
 
 import asyncio
-from collections import Counter
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,16 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.trainer.datasets import Evidence, as_bytes, collect_evidence
+from services.trainer.datasets import Evidence, collect_evidence
 from services.trainer.examples import RewardDataset
-from services.trainer.lines import preference_line, read_snapshot, snapshot_lines
+from services.trainer.lines import (
+    Line,
+    count_lines,
+    in_order,
+    preference_line,
+    read_snapshot,
+    snapshot_lines,
+)
 from services.trainer.queries import (
     mark_processed,
     settled_before,
@@ -25,13 +32,11 @@ from services.trainer.queries import (
 from services.trainer.splits import fix_sides, group_by_secret
 from shared.artifacts import FolderStore, file_sha256
 from shared.contracts.values import Event, Side
-from shared.db.columns import Json
 from shared.db.events import announce
 from shared.db.tables import Dataset, DatasetRows
 from shared.errors import ArtifactError, NotEnoughData
+from shared.lineage import CHUNK, keep_erasures_waiting
 from shared.privacy.fields import FieldCipher
-
-CHUNK = 65_536
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ async def freeze_feedback(
         ArtifactError: its file cannot be stored.
     """
     project_id = freezing.store.project_id
+    await keep_erasures_waiting(session)
     watermark = await settled_before(session)
     feedback = await trainable_feedback(session, project_id, freezing.cipher)
     preferences = await trainable_preferences(session, project_id, freezing.cipher)
@@ -94,14 +100,15 @@ async def freeze(
         test_share=freezing.test_share,
         proposed=proposed,
     )
-    uri, sha256 = await asyncio.to_thread(_store, store, snapshot_lines(evidence, sides))
+    lines = snapshot_lines(evidence, sides)
+    uri, sha256 = await asyncio.to_thread(store_snapshot, store, lines)
     dataset = Dataset(
         project_id=store.project_id,
         name=name,
         sha256=sha256,
         uri=uri,
         rows=len(evidence.seqs),
-        counts=_counts(evidence, sides),
+        counts=dict(count_lines(lines)),
         filters={},
         created_by=freezing.created_by,
     )
@@ -143,6 +150,15 @@ def load_dataset(dataset: Dataset, store: FolderStore) -> RewardDataset:
     Raises:
         ArtifactError: its file is missing, or is not what was frozen.
     """
+    return read_snapshot(read_lines(dataset, store), dataset.sha256)
+
+
+def read_lines(dataset: Dataset, store: FolderStore) -> Iterator[Line]:
+    """The lines of a dataset's file, once it is known to be what was frozen.
+
+    Raises:
+        ArtifactError: its file is missing, or is not what was frozen.
+    """
     path = store.path(dataset.uri)
     if file_sha256(path) != dataset.sha256:
         raise ArtifactError(
@@ -150,7 +166,7 @@ def load_dataset(dataset: Dataset, store: FolderStore) -> RewardDataset:
             "frozen. Restore it from a backup, or freeze a new dataset."
         )
     with path.open(encoding="utf-8") as lines:
-        return read_snapshot(lines, dataset.sha256)
+        yield from map(json.loads, lines)
 
 
 def preference_lines(dataset: RewardDataset) -> Iterator[dict[str, Any]]:
@@ -175,10 +191,15 @@ def _require_enough(evidence: Evidence, freezing: Freezing) -> None:
         )
 
 
-def _store(store: FolderStore, lines: list[str]) -> tuple[str, str]:
+def store_snapshot(store: FolderStore, lines: Iterable[Line]) -> tuple[str, str]:
+    """Store the lines as the file of a dataset; its URI and its hash.
+
+    Raises:
+        ArtifactError: the store's folder cannot be written.
+    """
     with store.workspace() as folder:
         path = folder / "snapshot.jsonl"
-        write_lines(path, lines)
+        write_lines(path, in_order(lines))
         return store.put_file(path), file_sha256(path)
 
 
@@ -186,15 +207,3 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write a JSON Lines file."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{line}\n" for line in lines)
-
-
-def _counts(evidence: Evidence, sides: Mapping[bytes, Side]) -> Json:
-    counts = Counter(
-        {f"{what}_{side}": 0 for what in ("pairs", "rated", "ties", "groups") for side in Side}
-    )
-    counts.update(f"pairs_{sides[as_bytes(pair.group)]}" for pair in evidence.pairs)
-    counts.update(f"rated_{sides[as_bytes(rated.group)]}" for rated in evidence.rated)
-    counts.update(f"ties_{sides[tie.group]}" for tie in evidence.ties)
-    counts.update(f"groups_{sides[group]}" for group in evidence.groups)
-    counts.update(f"from_{pair.source}" for pair in evidence.pairs)
-    return {**counts, "contradictions": evidence.contradictions}

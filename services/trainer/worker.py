@@ -1,5 +1,7 @@
 """The worker: claims one run after the other and lets a child process execute it.
 
+Erasures are worked off beside it, so that none waits for a long run.
+
 The child has its own process group and dies with the worker. Whatever happens to it — an
 exception, a crash, the kernel out of memory — ends the run's attempt, never the worker.
 """
@@ -16,6 +18,7 @@ from pathlib import Path
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.trainer.config import TrainerSettings
+from services.trainer.erasure_jobs import keep_erasing
 from services.trainer.execution import EXIT_LOST, EXIT_REFUSED, interrupted_notice, owner_name
 from services.trainer.workplace import Workplace, code_version, open_workplace, run_log, tidy
 from shared.contracts.values import RunStatus
@@ -46,13 +49,23 @@ async def run_worker(settings: TrainerSettings, url: str) -> None:
         worker = Worker(workplace)
         for stop_signal in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(stop_signal, worker.stop)
-        ears = asyncio.create_task(listen(url, {CHANNEL: worker.wake}, on_connect=worker.wake))
+        erasures = asyncio.Event()
+
+        def wake(_: str = "") -> None:
+            worker.wake()
+            erasures.set()
+
+        beside = (
+            asyncio.create_task(listen(url, {CHANNEL: wake}, on_connect=wake)),
+            asyncio.create_task(keep_erasing(workplace, erasures)),
+        )
         log.info("worker starts", queues=settings.queues)
         try:
             await worker.work()
         finally:
-            ears.cancel()
-            await asyncio.gather(ears, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
         log.info("worker stops")
 
 
@@ -75,7 +88,7 @@ class Worker:
         self._is_stopping = True
         self._woken.set()
 
-    def wake(self, _: str = "") -> None:
+    def wake(self) -> None:
         """Look for work now."""
         self._woken.set()
 

@@ -195,7 +195,11 @@ async def test_an_erasure_leaves_its_row_an_audit_entry_an_event_and_a_job(
     (event,) = [e for e in await rows(Outbox) if e.event == Event.SUBJECT_ERASED]
     assert event.payload["erasure_id"] == erased["id"]
     (job,) = [job for job in await rows(Job) if job.kind == "erasure"]
-    assert job.params == {"erasure_id": erased["id"], "row_ids": [stored["id"]]}
+    assert job.params == {
+        "erasure_id": erased["id"],
+        "row_ids": [stored["id"]],
+        "interactions": [],
+    }
 
 
 async def test_erasing_again_gives_the_first_erasure_until_there_is_new_data(post, erase, rows):

@@ -1,6 +1,10 @@
 """Rows for the trainer's tests, made with as few words as a test needs."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -115,3 +119,25 @@ def polite() -> Callable[..., list[Preference]]:
         ]
 
     return rows
+
+
+@pytest.fixture
+async def start_worker(settings, monkeypatch) -> AsyncIterator[Callable[[], Awaitable[Process]]]:
+    """Starts `python -m services.trainer` on the test's database."""
+    monkeypatch.setenv("HEED_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("HEED_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("HEED_SECRET_KEY", settings.secret_key.get_secret_value())
+    monkeypatch.setenv("HEED_MIN_RATED", str(settings.min_rated))
+    started: list[Process] = []
+
+    async def start() -> Process:
+        started.append(await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services.trainer",
+        ))  # fmt: skip
+        return started[-1]
+
+    yield start
+    for worker in started:
+        with suppress(ProcessLookupError):
+            worker.kill()
+        await worker.wait()

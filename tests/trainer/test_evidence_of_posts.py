@@ -6,7 +6,9 @@ from itertools import count
 import pytest
 
 from services.trainer.datasets import FeedbackRow, PreferenceRow, collect_evidence
+from services.trainer.lines import count_lines, snapshot_lines
 from services.trainer.splits import group_by_secret, normalise_prompt
+from shared.contracts.values import Side
 
 _seqs = count(1)
 GROUP_OF = group_by_secret(b"secret", 1)
@@ -117,9 +119,11 @@ def test_a_ranking_implies_every_pair_in_its_order_and_weighs_less_than_its_pair
 
 
 def test_contradicting_raters_are_counted():
-    rows = [compared("a"), compared("a"), compared("b")]
+    evidence = collect_evidence([], [compared("a"), compared("a"), compared("b")], GROUP_OF)
 
-    assert collect_evidence([], rows, GROUP_OF).contradictions == 1
+    lines = snapshot_lines(evidence, dict.fromkeys(evidence.groups, Side.TRAIN))
+
+    assert count_lines(lines)["contradictions"] == 1
 
 
 def test_a_prompt_with_very_many_responses_does_not_drown_the_others():

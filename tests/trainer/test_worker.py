@@ -3,10 +3,9 @@
 import asyncio
 import os
 import signal
-import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -19,28 +18,6 @@ from shared.contracts.training import RunKind
 from shared.db.tables import TrainingRun
 
 WITHIN_S = 120
-
-
-@pytest.fixture
-async def start_worker(settings, monkeypatch) -> AsyncIterator[Callable[[], Awaitable[Process]]]:
-    """Starts `python -m services.trainer` on the test's database."""
-    monkeypatch.setenv("HEED_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setenv("HEED_DATABASE_URL", settings.database_url.get_secret_value())
-    monkeypatch.setenv("HEED_SECRET_KEY", settings.secret_key.get_secret_value())
-    monkeypatch.setenv("HEED_MIN_RATED", str(settings.min_rated))
-    started: list[Process] = []
-
-    async def start() -> Process:
-        started.append(await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.trainer",
-        ))  # fmt: skip
-        return started[-1]
-
-    yield start
-    for worker in started:
-        with suppress(ProcessLookupError):
-            worker.kill()
-        await worker.wait()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from shared.jobs import enqueue
 from shared.lineage import add_edges, dataset_node, datasets_holding, erasure_node
 
 JOB = "erasure"  # the kind of the job that goes on with an erasure, and its queue
-_ATTEMPTS = 20
+_ATTEMPTS = 8
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,15 @@ async def record(session: AsyncSession, cause: Cause, held: Held, gone: Counter[
     datasets = await datasets_holding(session, seqs)
     nodes = map(dataset_node, datasets)
     await add_edges(session, erasure_node(erasure.id), nodes, project_id=cause.project_id)
-    row_ids = [str(row_id) for row_id in held.row_ids_in_datasets]
     await enqueue(
         session,
         Job,
         kind=JOB,
-        params={"erasure_id": str(erasure.id), "row_ids": row_ids},
+        params={
+            "erasure_id": str(erasure.id),
+            "row_ids": [str(row_id) for row_id in held.row_ids_in_datasets],
+            "interactions": sorted(held.interactions.values()),
+        },
         queue=JOB,
         project_id=cause.project_id,
         max_attempts=_ATTEMPTS,
