@@ -33,6 +33,7 @@ SIGNALS = (
     "aspects",
     "implicit",
 )
+NO_STEP = StepIn()
 STRUCTURED = {
     "model_tracing": "tracing",
     "model_proofreading": "proofreading",
@@ -64,7 +65,7 @@ class Source:
     def target(self, *parts: str | None) -> str:
         """What feedback without an interaction is about, recognisable only with the secret."""
         project = str(self.principal.project_id)
-        given = (f"={part}" if part is not None else "" for part in parts)
+        given = [f"={part}" if part is not None else "" for part in parts]
         return f"mac:{mac(self.secret, 'target', project, *given).hex()}"
 
     def of_item(self, raw_item: bytes, place: int) -> "Source":
@@ -238,7 +239,7 @@ def _target(body: FeedbackIn, source: Source, prompt: str | None, response: str 
 
 def _step(body: FeedbackIn) -> StepIn:
     if body.step_id is None:
-        return body.step or StepIn()
+        return body.step or NO_STEP
     if body.step is not None:
         raise _wrong("/step_id", "two_steps", "Send step or step_id, not both")
     return StepIn(step_id=body.step_id)

@@ -4,7 +4,6 @@ Losing the secret unlinks every pseudonym and makes earlier idempotency receipts
 `heed backup` therefore includes it.
 """
 
-import hashlib
 import hmac
 import os
 import re
@@ -72,12 +71,9 @@ def mac(secret: bytes, purpose: str, *parts: bytes | str) -> bytes:
 
     Every part is preceded by its length, so that ("ab", "c") and ("a", "bc") differ.
     """
-    keyed = hmac.new(secret, digestmod=hashlib.sha256)
-    for part in (purpose, *parts):
-        encoded = part.encode() if isinstance(part, str) else part
-        keyed.update(len(encoded).to_bytes(8, "big"))
-        keyed.update(encoded)
-    return keyed.digest()
+    encoded = [part.encode() if isinstance(part, str) else part for part in (purpose, *parts)]
+    framed = [piece for part in encoded for piece in (len(part).to_bytes(8, "big"), part)]
+    return hmac.digest(secret, b"".join(framed), "sha256")
 
 
 def fingerprint(secret: bytes) -> bytes:

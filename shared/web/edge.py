@@ -4,12 +4,11 @@ Pure ASGI, because it runs for every request and must neither buffer nor copy bo
 """
 
 import re
+import secrets
 import time
-import uuid
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.db.faults import unreachable
@@ -17,7 +16,7 @@ from shared.errors import HeedError, TooLarge
 from shared.logs import get_logger, places_of
 from shared.web.problems import problem_reply
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
 
 class RequestMetrics:
@@ -36,12 +35,22 @@ class RequestMetrics:
             ["route"],
             registry=registry,
         )
+        self._found: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def observe(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one finished request."""
         route = getattr(scope.get("route"), "path", "unmatched")
-        self.requests.labels(scope["method"], route, str(status)).inc()
-        self.seconds.labels(route).observe(seconds)
+        requests, times = self._labelled(scope["method"], route, status)
+        requests.inc()
+        times.observe(seconds)
+
+    def _labelled(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        """Both metrics under their labels, remembered because looking them up is slow."""
+        found = self._found.get((method, route, status))
+        if found is None:
+            found = self.requests.labels(method, route, str(status)), self.seconds.labels(route)
+            self._found[method, route, status] = found
+        return found
 
 
 class Edge:
@@ -59,17 +68,20 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        given = _given(scope)
+        request_id = _request_id(given)
         scope.setdefault("state", {})["request_id"] = request_id
         reply = _Reply(send, request_id)
         started = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self._guarded(scope, receive, reply)
+            await self._guarded(scope, receive, reply, given.get(b"content-length", b"0"))
         self.metrics.observe(scope, reply.status, time.perf_counter() - started)
 
-    async def _guarded(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
+    async def _guarded(
+        self, scope: Scope, receive: Receive, reply: "_Reply", declared: bytes
+    ) -> None:
         try:
-            limited = _limit_body(scope, receive, self.max_body_bytes)
+            limited = _limit_body(receive, declared, self.max_body_bytes)
             await self.app(scope, limited, reply)
         except Exception as error:  # whoever waits for the reply must get one
             if reply.status:
@@ -103,19 +115,24 @@ class _Reply:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["X-Request-ID"] = self.request_id
+            own = (b"x-request-id", self.request_id.encode())
+            message["headers"] = [*message.get("headers", ()), own]
         await self.send(message)
 
 
-def _request_id(scope: Scope) -> str:
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+def _given(scope: Scope) -> dict[bytes, bytes]:
+    """The request's headers; of several with one name the first."""
+    return dict(reversed(scope["headers"]))
 
 
-def _limit_body(scope: Scope, receive: Receive, cap: int) -> Receive:
+def _request_id(given: dict[bytes, bytes]) -> str:
+    sent = given.get(b"x-request-id", b"")
+    return sent.decode() if REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
+
+
+def _limit_body(receive: Receive, declared: bytes, cap: int) -> Receive:
     """A `receive` that stops at the cap, also when the body comes in chunks of unknown length."""
-    declared = Headers(scope=scope).get("content-length", "0")
-    if declared.isdecimal() and int(declared) > cap:
+    if declared.isdigit() and int(declared) > cap:
         raise _too_large(cap)
     seen = 0
 

@@ -50,7 +50,12 @@ async def store_new(
     newest, passed = fold(kind, [post.row for post in posts])
     if passed or any(post.row["pending"] for post in posts if "pending" in post.row):
         return None
-    receipts = [receipt_of(post, key) for post in posts for key in post.receipt_keys]
+    replies = [post.reply() for post in posts]
+    receipts = [
+        receipt_of(post, key, reply)
+        for post, reply in zip(posts, replies, strict=True)
+        for key in post.receipt_keys
+    ]
     parameters = as_json(newest), as_json(receipts), as_json(_events(kind, posts))
     try:
         done = await connection.fetchrow(
@@ -59,7 +64,9 @@ async def store_new(
     except asyncpg.DivisionByZeroError:
         return None
     is_new = dict(zip(done["ids"], done["are_new"], strict=True))
-    return [Accepted(post.reply(), is_new=is_new[post.id]) for post in posts]
+    return [
+        Accepted(reply, is_new=is_new[post.id]) for post, reply in zip(posts, replies, strict=True)
+    ]
 
 
 async def store(

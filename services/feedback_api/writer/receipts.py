@@ -35,7 +35,7 @@ async def check_receipts(
     owners = {(post.project_id, key): post for post in posts for key in post.receipt_keys}
     if not owners:
         return {}, set()
-    receipts = [receipt_of(post, key) for (_, key), post in owners.items()]
+    receipts = [receipt_of(post, key, post.reply()) for (_, key), post in owners.items()]
     inserted = await connection.fetch(INSERT_RECEIPTS, as_json(receipts))
     repeated = sorted(owners.keys() - {(row["project_id"], row["key"]) for row in inserted})
     if not repeated:
@@ -97,7 +97,7 @@ async def correct_receipts(
 ) -> None:
     """Let receipts tell what happened: edits own their id now, and superseded posts say so."""
     correct = [
-        receipt_of(post, key, "superseded" if post.id in superseded else None)
+        receipt_of(post, key, post.reply("superseded" if post.id in superseded else None))
         for post in posts
         if post.id in edits or post.id in superseded
         for key in post.receipt_keys
@@ -106,12 +106,12 @@ async def correct_receipts(
         await connection.execute(CORRECT_RECEIPTS, as_json(correct))
 
 
-def receipt_of(post: Post, key: str, state: str | None = None) -> Row:
+def receipt_of(post: Post, key: str, reply: Mapping[str, str]) -> Row:
     """What is kept of a post under one of its receipt keys."""
     return {
         "project_id": post.project_id,
         "key": key,
         "body_mac": f"\\x{post.body_mac.hex()}",
         "row_id": post.id,
-        "reply": post.reply(state),
+        "reply": reply,
     }
