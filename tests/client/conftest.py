@@ -4,14 +4,13 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 import uvicorn
 
-from heed_client import Heed, Outbox
+from heed_client import Heed
 from heed_client.timing import Clock
 from services.feedback_api.app import create_app
 from services.feedback_api.config import FeedbackSettings
@@ -143,6 +142,17 @@ class HurriedClock(Clock):
         self.gone_s += seconds
         return False
 
+    def wait_until_gone(self, seconds: float) -> None:
+        """Until others have paused for that long."""
+        wait_until(lambda: self.gone_s >= seconds)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, "waited a minute in vain"
+        time.sleep(0.01)
+
 
 @pytest.fixture
 def clock() -> HurriedClock:
@@ -151,6 +161,7 @@ def clock() -> HurriedClock:
 
 
 @pytest.fixture
-def outbox(tmp_path: Path) -> Outbox:
-    """An empty outbox that no client has yet."""
-    return Outbox(tmp_path / "outbox.db")
+def until() -> Callable[[Callable[[], bool]], None]:
+    """Waits until something becomes true, at most a minute."""
+
+    return wait_until

@@ -191,8 +191,7 @@ def test_an_outage_of_an_hour_loses_nothing(door, client, token, path, clock):
     door.is_open = False
     queued = Heed(door.url, api_key=token, outbox=Outbox(path, clock=clock), clock=clock)
     given = [queued.feedback.stars(4, **EXCHANGE, session_id=str(n)) for n in range(50)]
-    while clock.gone_s < 3600:
-        time.sleep(0.01)
+    clock.wait_until_gone(3600)
     tries = door.connections
     assert queued.outbox.counters().pending == 50
 
@@ -203,7 +202,7 @@ def test_an_outage_of_an_hour_loses_nothing(door, client, token, path, clock):
     assert tries < 3600 / 10
 
 
-def test_only_its_owner_reads_it_and_what_was_sent_is_erased(url, token, path):
+def test_only_its_owner_reads_it_and_what_was_sent_is_erased(url, token, path, until):
     away = Heed(NOWHERE, api_key=token, outbox=path)
     for n in range(200):
         away.feedback.comment(f"{CANARY} {n}", **EXCHANGE, session_id=str(n))
@@ -213,11 +212,11 @@ def test_only_its_owner_reads_it_and_what_was_sent_is_erased(url, token, path):
     with Heed(url, api_key=token, outbox=path) as later:
         modes = {file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
         assert later.flush()
-        while any(CANARY.encode() in file.read_bytes() for file in path.parent.iterdir()):
-            time.sleep(0.01)
+        until(
+            lambda: CANARY.encode() not in b"".join(f.read_bytes() for f in path.parent.iterdir())
+        )
 
     assert modes == {0o600}
-    assert not [file for file in path.parent.iterdir() if CANARY.encode() in file.read_bytes()]
 
 
 @pytest.mark.parametrize("damage", [b"no database at all, but long enough" * 300, b"x" * 10])
@@ -301,3 +300,20 @@ async def test_the_async_client_queues_and_flushes_too(url, token, path):
         assert given.state == "queued"
         assert await queued.flush()
         assert (await queued.feedback.get(given.feedback_id)).rating == 4
+
+
+def test_an_empty_batch_asks_nobody(path, token):
+    away = Heed(NOWHERE, api_key=token, outbox=path)
+
+    assert away.feedback.batch([]).items == []
+    away.outbox.close(timeout_s=0)
+
+
+def test_some_of_a_batch_may_find_no_room(path, token):
+    away = Heed(NOWHERE, api_key=token, outbox=Outbox(path, capacity=2))
+
+    stored = away.feedback.batch([{**EXCHANGE, "rating": n} for n in (1, 2, 3)])
+
+    assert [item.state for item in stored.items] == ["queued", "queued", "dropped"]
+    assert away.outbox.counters().dropped == 1
+    away.outbox.close(timeout_s=0)

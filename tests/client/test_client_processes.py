@@ -47,7 +47,7 @@ client.close()
 
 
 def start(code: str, *arguments: object) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
+    command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
     )

@@ -32,6 +32,7 @@ from heed_client.results import (
     InteractionStored,
     PreferenceStored,
     Result,
+    State,
     StepsStored,
 )
 
@@ -61,7 +62,7 @@ class Call(Generic[R]):
     result: type[R]
     body: Any = None
     params: Mapping[str, Any] = field(default_factory=dict)
-    posts: Sequence[Post] = ()
+    posts: Sequence[Post] | None = None
     key: str = field(default_factory=lambda: uuid4().hex)
 
     @property
@@ -71,16 +72,19 @@ class Call(Generic[R]):
 
     def queued(self, kept: Sequence[bool]) -> R:
         """The result when an outbox has taken (or dropped) the posts."""
-        states = ["queued" if is_kept else "dropped" for is_kept in kept]
+        posts = self.posts or ()
         if self.result is BatchStored:
-            items = [
-                BatchItem(status=202 if is_kept else 507, state=state, **_ids(post))
-                for is_kept, state, post in zip(kept, states, self.posts, strict=True)
-            ]
+            items = [_queued_item(post, is_kept) for post, is_kept in zip(posts, kept, strict=True)]
             return self.result.model_validate({"items": items})
-        ids = [post.body.get("id") for post in self.posts]
-        state = "queued" if all(kept) else "dropped"
-        return self.result.model_validate({**_ids(self.posts[0]), "ids": ids, "state": state})
+        found: dict[str, Any] = {"state": "queued" if all(kept) else "dropped"}
+        if self.result is StepsStored:
+            return self.result.model_validate({**found, "ids": [post.body["id"] for post in posts]})
+        return self.result.model_validate({**found, **_ids(posts[0])})
+
+
+def _queued_item(post: Post, is_kept: bool) -> BatchItem:
+    state: State = "queued" if is_kept else "dropped"
+    return BatchItem(status=202 if is_kept else 507, state=state, **_ids(post))
 
 
 def _ids(post: Post) -> dict[str, Any]:
@@ -226,7 +230,13 @@ def record(
 def record_steps(
     interaction_id: str, steps: Sequence[str | Mapping[str, Any]]
 ) -> Call[StepsStored]:
-    """Record the reasoning steps of an interaction, in order; texts are numbered from 0."""
+    """Record the reasoning steps of an interaction, in order; texts are numbered from 0.
+
+    Raises:
+        HeedMisuse: there is none.
+    """
+    if not steps:
+        raise HeedMisuse("Give at least one step.")
     bodies = [_step(interaction_id, place, step) for place, step in enumerate(steps)]
     path = f"/interactions/{quote(interaction_id, safe='')}/steps"
     posts = [Post(path, body, interaction_id) for body in bodies]

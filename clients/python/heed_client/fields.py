@@ -1,4 +1,4 @@
-"""The fields a post may have, typed. Names are the canonical ones of the API."""
+"""The fields a post may have, typed, under the canonical names of the API. None is not sent."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -14,65 +14,65 @@ Json = Any
 class Common(TypedDict, total=False):
     """What feedback and comparisons have in common."""
 
-    session_id: str
-    agent_name: str
-    rater_id: str | int
-    occurred_at: datetime
-    task_type: str
-    context: Mapping[str, Json]
-    consent: Mapping[str, Json]
-    subject_ids: Sequence[str | int]
-    decision_id: str
+    session_id: str | None
+    agent_name: str | None
+    rater_id: str | int | None
+    occurred_at: datetime | None
+    task_type: str | None
+    context: Mapping[str, Json] | None
+    consent: Mapping[str, Json] | None
+    subject_ids: Sequence[str | int] | None
+    decision_id: str | None
 
 
 class About(Common, total=False):
     """What the feedback is about, and circumstances: everything but the judgement itself."""
 
-    feedback_id: str
-    interaction_id: str | int
-    prompt: str
-    response: str | Mapping[str, Json] | Sequence[Json]
-    model_version: str
-    step_id: str | int
-    step: Mapping[str, Json]
+    feedback_id: str | None
+    interaction_id: str | int | None
+    prompt: str | None
+    response: str | Mapping[str, Json] | Sequence[Json] | None
+    model_version: str | None
+    step_id: str | int | None
+    step: Mapping[str, Json] | None
 
 
 class FeedbackFields(About, total=False):
     """Everything a post of feedback may hold."""
 
-    rating: int
-    human_rating: float
-    thumbs: Thumb
-    feedback_type: Literal["positive", "negative", "neutral"]
-    comment: str
-    correction: "str | Mapping[str, Json] | Correction"
-    annotations: "Sequence[Span | Mapping[str, Json]]"
-    aspects: Mapping[str, float]
-    implicit: Mapping[str, Json] | Sequence[Mapping[str, Json]]
+    rating: int | None
+    human_rating: float | None
+    thumbs: Thumb | None
+    feedback_type: Literal["positive", "negative", "neutral"] | None
+    comment: str | None
+    correction: "str | Mapping[str, Json] | Correction | None"
+    annotations: "Sequence[Span | Mapping[str, Json]] | None"
+    aspects: Mapping[str, float] | None
+    implicit: Mapping[str, Json] | Sequence[Mapping[str, Json]] | None
 
 
 class ComparisonFields(Common, total=False):
     """What a comparison may hold beside the responses."""
 
-    preference_id: str
-    comment: str
-    strength: float
-    presented_order: Sequence[str | int]
-    reasons: Sequence[str]
+    preference_id: str | None
+    comment: str | None
+    strength: float | None
+    presented_order: Sequence[str | int] | None
+    reasons: Sequence[str] | None
 
 
 class InteractionFields(TypedDict, total=False):
     """What a recorded interaction may hold beside prompt and response."""
 
-    interaction_id: str
-    session_id: str
-    agent_name: str
-    model_version: str
-    decision_id: str
-    context: Mapping[str, Json]
-    consent: Mapping[str, Json]
-    subject_ids: Sequence[str | int]
-    occurred_at: datetime
+    interaction_id: str | None
+    session_id: str | None
+    agent_name: str | None
+    model_version: str | None
+    decision_id: str | None
+    context: Mapping[str, Json] | None
+    consent: Mapping[str, Json] | None
+    subject_ids: Sequence[str | int] | None
+    occurred_at: datetime | None
 
 
 class _Sent(BaseModel):

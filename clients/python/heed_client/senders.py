@@ -112,7 +112,7 @@ class Sender:
             HeedProblem: the service refused it.
             HeedUnreachable: no reply came within the deadline.
         """
-        if self.outbox is not None and call.posts:
+        if self.outbox is not None and call.posts is not None:
             return call.queued(self.outbox.put(call.posts))
         attempts = Attempts(self.options.retries, self.options.clock)
         while True:
@@ -172,7 +172,7 @@ class AsyncSender:
             HeedProblem: the service refused it.
             HeedUnreachable: no reply came within the deadline.
         """
-        if self.outbox is not None and call.posts:
+        if self.outbox is not None and call.posts is not None:
             return call.queued(await asyncio.to_thread(self.outbox.put, call.posts))
         attempts = Attempts(self.options.retries, self.options.clock)
         while True:

@@ -85,7 +85,7 @@ class Outbox:
             log.error("%s", unusable(error).detail)
         self._send = send
         _open.add(self)
-        self._running()
+        self._wake()
 
     def put(self, posts: Sequence[Post]) -> list[bool]:
         """Which posts were kept; these are on disk when this returns. Never raises for the disk."""
@@ -100,7 +100,7 @@ class Outbox:
                 self._tally.dropped += 1
                 self._tell(Dropped(post.path, to_json(post.body)), why)
         if any(kept):
-            self._running().signals.news.set()
+            self._wake()
         return kept
 
     def flush(self, timeout_s: float = 10.0) -> bool:
@@ -135,7 +135,11 @@ class Outbox:
         return is_empty
 
     def counters(self) -> Counters:
-        """How many posts wait, and what this process has done since it started."""
+        """How many posts wait, and what this process has done since it started.
+
+        Raises:
+            sqlite3.Error, OSError: the outbox's file cannot be read.
+        """
         return Counters(pending=self._store.count(), **vars(self._tally))
 
     def refused(self) -> list[Refused]:
@@ -151,6 +155,12 @@ class Outbox:
         found = self._store.retry_refused()
         self._running().hurry()
         return found
+
+    def _wake(self) -> None:
+        try:
+            self._running().signals.news.set()
+        except RuntimeError as error:  # no thread can be started; the posts are safe on disk
+            log.error("the outbox cannot send: %s", type(error).__name__)
 
     def _running(self) -> Worker:
         """The worker; a new one after a fork, where threads do not come along."""

@@ -122,10 +122,10 @@ class Store:
         with self._connected() as connection:
             return bool(connection.execute(query, (up_to,)).fetchone()[0])
 
-    def erase_traces(self) -> None:
-        """Empty the write-ahead log, where sent texts would otherwise stay readable."""
+    def erase_traces(self) -> bool:
+        """Empty the write-ahead log, where sent texts would stay; False while somebody reads."""
         with self._connected() as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""

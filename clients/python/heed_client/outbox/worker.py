@@ -110,8 +110,7 @@ class Worker:
 
     def _rest(self) -> None:
         if self._has_sent and self._store.count() == 0:
-            self._store.erase_traces()
-            self._has_sent = False
+            self._has_sent = not self._store.erase_traces()
 
     def _deliver(self, batch: list[Waiting]) -> float:
         """Send a batch; how long to wait before the next one, 0 when all went well."""
