@@ -29,6 +29,7 @@ from heed_cli.terminal import done, hint, say, working
 from shared.config import Settings
 from shared.db import embedded, migrate
 from shared.db.connect import database
+from shared.db.restored import settle_transactions
 from shared.errors import ConfigError, Conflict
 from shared.privacy import fingerprint, load_secret
 
@@ -85,6 +86,7 @@ def restore(file: File, data_dir: DataDir = None) -> None:
             if not is_loaded:
                 _load(settings, url, aside / _DUMP)
             schema = upgrade(url)
+            in_transaction(url, settle_transactions)
         if secret is not None:
             secret.rename(settings.data_dir / _SECRET)
     done("restore", f"{settings.data_dir}: backup of {facts['made_at']:.16}, schema {schema}")
