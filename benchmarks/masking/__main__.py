@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.masking.corpus import Sources, make_cases
+from benchmarks.masking.development import DEVELOPMENT, DEVELOPMENT_LISTED
 from benchmarks.masking.held_out import HELD_OUT, HELD_OUT_LISTED
 from benchmarks.masking.measure import false_alarms, speed, summarise, tally
 from benchmarks.masking.tuning import TUNING
@@ -27,14 +28,14 @@ def main(
     """Measure the masker on texts made for it."""
     masker = Masker()
     splits = {}
-    for sources in (HELD_OUT, HELD_OUT_LISTED, TUNING):
+    for sources in (HELD_OUT, HELD_OUT_LISTED, DEVELOPMENT, DEVELOPMENT_LISTED, TUNING):
         splits[sources.name] = _measure(masker, sources, per_template, seed, misses)
     result = {
         "seed": seed,
         "texts_per_template": per_template,
         "python": platform.python_version(),
         "splits": splits,
-        "false_alarms": {s.name: false_alarms(masker, s.plain) for s in (HELD_OUT, TUNING)},
+        "false_alarms": {s.name: false_alarms(masker, s.plain) for s in (HELD_OUT, DEVELOPMENT)},
         "speed": {
             "with_identifiers": speed(masker, [c.text for c in make_cases(HELD_OUT, 5, seed)]),
             "without": speed(masker, HELD_OUT.plain),

@@ -37,7 +37,8 @@ TAIL = (
     rf"(?:(?:,\s{{0,2}}| ){STATE}(?=,? \d))?(?:,?\s{{1,2}}{POSTCODE}(?!\w))?"
 )
 STREET = re.compile(
-    rf"(?:{INNER},? )?{HOUSE},? (?:{WORD} ){{1,4}}?{KIND}\b(?! {KIND}\b)(?:\.(?=[ ,]))?{POINT}{TAIL}"
+    rf"(?:{INNER},? )?{HOUSE},? (?:{WORD} ){{1,4}}?{KIND}\b(?! {KIND}\b)(?:\.(?=[ ,]))?"
+    rf"{POINT}{TAIL}"
 )
 LOWER_STREET = re.compile(
     rf"(?<![\w.,:/-])\d{{1,5}}[a-z]? (?:[a-z'\-]{{2,20}} ){{1,3}}?{LOWER_KIND}"

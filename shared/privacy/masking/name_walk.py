@@ -11,12 +11,14 @@ ANY_GIVEN = GIVEN | words("ambiguous_given")
 PARTICLES = words("particles")
 EPONYMS = words("eponyms")
 EPONYM_NOUNS = words("eponym_nouns")
-NOT_NAMES = words("not_names")
+NOT_NAMES = words("not_names") | {"i'm"}
 # Never part of a name; what is a word and a name may continue one that something else announced.
 OTHER = NOT_NAMES - SURNAMES - ANY_GIVEN
 
 WORD = re.compile(r"[^\W\d_]+(?:['’\-][^\W\d_]+)*")
 GENITIVES = ("'s", "’s", "'S")
+CONTRACTED = re.compile(r"['’](?:m|re|ll|ve|d|t)$")
+CONTRACTION = "i'm"
 EPONYM_GAPS = (" ", "-", "’ ", "' ")
 MAX_WORDS = 5
 
@@ -41,6 +43,8 @@ def _word(found: re.Match[str]) -> Word:
     bare = text.lower()
     if bare.endswith(GENITIVES):
         bare = bare[:-2]
+    elif CONTRACTED.search(bare):
+        bare = CONTRACTION
     return Word(found.start(), found.end(), text, bare, text[0].isupper())
 
 

@@ -32,6 +32,7 @@ ACTS = words("acts")
 STRONG_ACTS = words("strong_acts")
 
 LISTED = GIVEN | SURNAMES
+NOTES = words("notes")
 SPEAKING = frozenset({"spoke", "speak", "speaks", "talked", "talk", "met", "meet", "discussed"})
 OWN_CUES = frozenset({"is", "was", "me", "name", "it", "its"})
 OWN_PHRASES = frozenset(
@@ -49,7 +50,12 @@ AGE_BEHIND = re.compile(
 )
 # After one large word alone this may be a measurement: `Sodium, 138, …`.
 NUMBER_BEHIND = re.compile(r"(?:,\s?|\s?\()\d{1,3}(?:\s?[MF]\b|,\s|\)|\s(?:male|female))", re.I)
-SENTENCE_END = re.compile(r"[.!?]\s{1,3}$|\n\s{0,8}(?:[-–—]\s?)?$")
+PASSIVE = re.compile(
+    r"(?:was|is|has\sbeen|had\sbeen)\s(?:(?:then|also|first|again)\s)?(?:admitted|seen|born|discharged"
+    r"|referred|diagnosed|treated|transferred|brought|started|reviewed|examined|allergic|pregnant"
+    r"|an?\s\d)"
+)
+SENTENCE_END = re.compile(r"[.!?][)\"”’]?\s{1,3}|[,.!?]?[ \t]{0,3}\n\s{0,8}")
 CITATION = re.compile(r"[’']?s?,?\s(?:et\sal|and\scolleagues|&)|,?\s?\(?(?:18|19|20)\d\d[a-z]?\)?")
 
 
@@ -134,10 +140,21 @@ def _is_announced(walk: Walk, place: int) -> bool:
     if before in TITLES and gap in (" ", ". ", ".", "  "):
         return walk.lower(place) not in EPONYM_NOUNS
     if _is_labelled(walk, place, before, gap):
-        return walk.lower(place) not in OTHER and not walk.is_of_noun(place)
+        return walk.lower(place) not in OTHER and not _is_talk(walk, place)
     if walk.lower(place) in NOT_NAMES or walk.is_eponym(place):
         return False
     return _is_related(walk, place, before, gap) or _is_met(walk, place, before, gap)
+
+
+def _is_talk(walk: Walk, place: int) -> bool:
+    """Whether a sentence begins here rather than a name: `Nurse: Sounds like a cold`."""
+    if walk.is_of_noun(place):
+        return True
+    if walk.lower(place) in LISTED or place + 1 >= len(walk.words):
+        return False
+    following = walk.words[place + 1]
+    is_prose = not following.is_large and following.bare not in PARTICLES | ACTS
+    return is_prose and walk.gap(place + 1) == " "
 
 
 def _is_labelled(walk: Walk, place: int, before: str, gap: str) -> bool:
@@ -169,11 +186,12 @@ def _is_met(walk: Walk, place: int, before: str, gap: str) -> bool:
     if gap != " ":
         return False
     if before == "by" and walk.lower(place - 2) in BY_VERBS:
-        return True
+        return _looks_like_name(walk, place)
     if before in ("with", "to") and walk.lower(place - 2) in SPEAKING:
         return True
-    is_met = before in WITH_VERBS or before in ("i'm", "am", "this", "is", "with", "to", "for")
-    return is_met and _looks_like_name(walk, place)
+    is_met = before in WITH_VERBS or before in ("i'm", "am", "this")
+    is_about = before in ("for", "to", "from", "of", "on") and walk.lower(place - 2) in NOTES
+    return (is_met or is_about) and _looks_like_name(walk, place)
 
 
 def _looks_like_name(walk: Walk, place: int) -> bool:
@@ -206,7 +224,7 @@ def _is_name(walk: Walk, place: int, count: int) -> bool:
 def _signs(walk: Walk, place: int, count: int) -> bool:
     """Two or three large words that end the text after a full stop or on a line of their own."""
     is_last = place + count == len(walk.words) and 1 < count < 4
-    return is_last and bool(place) and bool(SENTENCE_END.search(walk.gap(place)))
+    return is_last and bool(place) and bool(SENTENCE_END.fullmatch(walk.gap(place)))
 
 
 def _is_citation(walk: Walk, place: int, count: int) -> bool:
@@ -221,7 +239,8 @@ def _acts(walk: Walk, place: int, count: int) -> bool:
         return False
     verb = walk.words[following].bare
     if count > 1:
-        return verb in ACTS and not any(w.text.isupper() for w in walk.words[place:following])
+        is_act = verb in ACTS or PASSIVE.match(walk.text, walk.words[following].start)
+        return bool(is_act) and not any(w.text.isupper() for w in walk.words[place:following])
     return verb in STRONG_ACTS and not walk.words[place].text.isupper()
 
 
@@ -234,11 +253,8 @@ def _is_reversed(walk: Walk, place: int, count: int) -> bool:
         return False
     last = walk.words[after - 1]
     is_shouted = last.text.isupper() and len(last.text) > 3 and not walk.words[after].text.isupper()
-    return (
-        is_shouted
-        or walk.lower(after) in GIVEN
-        or (last.bare in SURNAMES and count == 1 and walk.lower(after) in ANY_GIVEN)
-    )
+    is_listed = count == 1 and last.bare in SURNAMES and walk.lower(after) in ANY_GIVEN
+    return is_shouted or is_listed or (count == 1 and walk.lower(after) in GIVEN)
 
 
 def _may_be_small_name(walk: Walk, place: int) -> bool:

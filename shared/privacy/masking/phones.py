@@ -29,7 +29,7 @@ NATIONAL = re.compile(
 CUE = re.compile(
     r"\b(?:(?:tele)?phones?|tel|mobile|mob|cell(?:phone)?|fax|pager|bleep|beeper|whatsapp"
     r"|call(?:ed|ing)?|ring|rang|text(?:ed)?|dial|reach(?:ed|able)?|contact(?:ed)?|landline|ph"
-    r"|voicemail|(?:her|his|my|their|our|your|new|callback|contact) (?:number|no))\b\.?[^\d\n+]{0,40}"
+    r"|voicemail|callback|(?:her|his|my|their|our|your|new) (?:number|no))\b\.?[^\d\n+]{0,40}"
     rf"(?P<value>\+?\(?\d{BODY % '5,14'})(?!\w|[.,]\d){EXTENSION}",
     re.IGNORECASE,
 )
