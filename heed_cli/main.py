@@ -37,6 +37,8 @@ _COMMANDS = {
     "retrain": _Known("retrain", _LEARN, "Train again whenever enough new feedback has come."),
     "models": _Known("models", _LEARN, "List, promote and roll back model versions."),
     "raters": _Known("raters", _LEARN, "Find the pseudonym of a rater."),
+    "lineage": _Known("lineage", _LEARN, "What came of what, and what erasures taint."),
+    "erase": _Known("erase", _CARE, "Erase a person, and write the signed receipt."),
     "consents": _Known("consents", _CARE, "Record what people allow, and read it."),
     "audit": _Known("audit_log", _CARE, "Who read, exported, erased and promoted what."),
     "doctor": _Known("doctor", _CARE, "Check this machine and this deployment."),

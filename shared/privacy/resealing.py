@@ -118,9 +118,7 @@ async def unseal_stored(
         opened = [dict(row) for row in rows]
         await cipher.unseal(table, opened)
         return [
-            {c: new[c] for c in columns if new[c] is not None and not is_sealed(new[c])}
-            if new != old
-            else {}
+            {c: new[c] for c in columns if is_sealed(old[c]) and _is_open(new[c])}
             for old, new in zip(rows, opened, strict=True)
         ]
 
@@ -150,19 +148,25 @@ async def table_states(session: AsyncSession) -> list[TableState]:
 
 async def key_states(session: AsyncSession, keyring: Keyring) -> list[KeyState]:
     """The master keys in use or at hand, the active one first."""
-    key_id = col(SubjectKey.master_key_id)
-    counting = (
-        select(key_id, func.count())
-        .where(col(SubjectKey.wrapped_key).is_not(None))
-        .group_by(key_id)
-        .order_by(key_id)
-    )
-    used = {name: int(count) for name, count in await session.execute(counting)}
+    used = await master_keys_in_use(session)
     ids = [*keyring.keys, *(name for name in used if name not in keyring.keys)]
     return [
         KeyState(name, used.get(name, 0), name in keyring.keys, name == next(iter(keyring.keys)))
         for name in ids
     ]
+
+
+async def master_keys_in_use(session: AsyncSession) -> dict[str, int]:
+    """How many living data keys each master key wraps, by its id."""
+    key_id = col(SubjectKey.master_key_id)
+    counting = select(key_id, func.count()).where(col(SubjectKey.wrapped_key).is_not(None))
+    found = await session.execute(counting.group_by(key_id).order_by(key_id))
+    return {name: int(count) for name, count in found}
+
+
+def _is_open(value: object) -> bool:
+    """Whether it can be stored plain: its key lives, and nobody will take it for a sealed text."""
+    return value is not None and not is_sealed(value)
 
 
 async def _rotate_some(session: AsyncSession, keyring: Keyring) -> int:
