@@ -1,0 +1,47 @@
+"""Acknowledged posts are stored exactly once while Postgres and the API are killed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.db.tables import Feedback, FeedbackHistory
+
+REPOSITORY = Path(__file__).parents[2]
+POST = {"prompt": "Is it far?", "response": "Two hours on foot.", "rater_id": 7}
+
+
+@pytest.mark.slow
+def test_every_acknowledged_post_is_stored_once_whatever_is_killed(tmp_path):
+    result = tmp_path / "chaos.json"
+    command = [sys.executable, "benchmarks/chaos.py", "--posts", "2000", "--out", str(result)]
+
+    ended = subprocess.run(
+        [*command, "--data", str(tmp_path)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    found = json.loads(result.read_text())
+    assert found["killed"].keys() == {"postgres", "api"}
+    assert found["found"]["keys_acknowledged"] == 2000
+    assert found["found"]["live_rows"] + found["found"]["history_rows"] == 2000
+
+
+@pytest.mark.parametrize("thumbs", [("up", "down"), ("down", "up")])
+async def test_a_thumb_flipped_within_one_commit_is_one_live_row(client, rows, thumbs):
+    posts = [POST | {"thumbs": thumb} for thumb in thumbs]
+
+    reply = await client.post("/feedback/batch", json=posts)
+
+    [live], [earlier] = await rows(Feedback), await rows(FeedbackHistory)
+    assert live.xid == earlier.xid, "two commits"
+    assert (earlier.thumbs, live.thumbs) == thumbs
+    assert earlier.superseded_by == live.id
+    assert [item["status"] for item in reply.json()["items"]] == [201, 200]
