@@ -57,6 +57,8 @@ interface HeedElement<Value> extends HTMLElement {
   value: Value;
   /** Send what waits, if it can be sent by now. */
   flush(): Promise<void>;
+  /** Begin anew, because the element is about something else now. */
+  reset(): void;
 }
 
 export type HeedFeedback = HeedElement<FeedbackValue>;

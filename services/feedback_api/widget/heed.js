@@ -46,7 +46,7 @@ const ICONS = {
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(`
-:host { display: block; color-scheme: light dark; container-type: inline-size;
+:host { display: block; color-scheme: light dark;
   --text: var(--heed-text, light-dark(#1c2430, #e8ebf0));
   --muted: var(--heed-muted, light-dark(#5b6675, #a2adbb));
   --line: var(--heed-border, light-dark(#d5dae1, #3b4451));
@@ -59,6 +59,7 @@ sheet.replaceSync(`
   --round: var(--heed-radius, 10px);
   font: 14px/1.45 var(--heed-font, system-ui, sans-serif); color: var(--text); }
 :host([hidden]), [hidden] { display: none !important; }
+:host(heed-compare) { container-type: inline-size; }
 :host([theme=light]) { color-scheme: light; }
 :host([theme=dark]) { color-scheme: dark; }
 :host([theme=inherit]) { color-scheme: inherit; }
@@ -81,6 +82,7 @@ button { border: 1px solid transparent; border-radius: var(--round); background:
 .stars:not(:hover) label:has(:checked) svg, .stars:not(:hover) label:has(~ label :checked) svg,
 .stars label:hover svg, .stars label:has(~ label:hover) svg { color: var(--gold); fill: var(--shine); }
 input { position: absolute; inset: 0; margin: 0; opacity: 0; cursor: pointer; }
+span:focus { outline: none; }
 button:focus-visible, textarea:focus-visible, label:has(:focus-visible) {
   outline: 2px solid var(--accent); outline-offset: 1px; border-radius: var(--round); }
 .state { display: flex; align-items: center; gap: 6px; color: var(--muted); font-size: 13px;
@@ -146,7 +148,7 @@ const sleep = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000
 
 /** What both elements share: strings, tokens, one post at a time, and what became of it. */
 class HeedElement extends HTMLElement {
-  static observedAttributes = ["token", "streaming", "kinds", "labels", "lang", "step"];
+  static observedAttributes = ["token", "streaming", "interaction-id", "step", "kinds", "labels", "lang"];
   static own = ["token", "tokenSource", "labels", "value"];
   #token = null;
   #source = null;
@@ -154,6 +156,7 @@ class HeedElement extends HTMLElement {
   #pending = null;
   #busy = false;
   #timer = 0;
+  #target = 0;
   #flush = () => this.flush();
 
   constructor() {
@@ -180,8 +183,9 @@ class HeedElement extends HTMLElement {
     this.flush();
   }
 
-  attributeChangedCallback(name, _, value) {
+  attributeChangedCallback(name, before, value) {
     if (name === "token") this.#token = value;
+    if (["interaction-id", "step"].includes(name) && before !== null && before !== value) this.reset();
     if (name === "labels") this.#labels = JSON.parse(value || "{}");
     if (!this.isConnected) return;
     if (name === "token" || name === "streaming") this.flush();
@@ -207,7 +211,19 @@ class HeedElement extends HTMLElement {
   get value() { return { ...this.said }; }
   set value(value) { this.said = { ...value }; if (this.isConnected) this.render(); }
 
-  get kinds() { return (this.getAttribute("kinds") ?? this.constructor.kinds).replace("stars", "rating").split(/[\s,]+/); }
+  get kinds() {
+    const kinds = this.getAttribute("kinds") ?? this.constructor.kinds;
+    return kinds.replace("stars", "rating").split(/[\s,]+/);
+  }
+
+  /** Begin anew, because the element is about something else now. */
+  reset() {
+    this.#target++;
+    this.#token = this.#pending = null;
+    this.said = {};
+    this.setAttribute("state", "idle");
+    if (this.isConnected) this.render();
+  }
 
   say(values, delay = 0) {
     Object.assign(this.said, values);
@@ -223,18 +239,20 @@ class HeedElement extends HTMLElement {
     if (this.#busy || !this.#pending) return;
     if (!this.isReady) return this.show("queued");
     const values = this.#pending;
+    const target = this.#target;
     this.#pending = null;
     this.#busy = true;
     this.show("sending");
     try {
       const reply = await this.#deliver(this.body(values));
-      this.show("saved");
+      if (target === this.#target) this.show("saved");
       this.#emit("heed-submitted", { values, reply });
     } catch (error) {
-      this.#pending = { ...values, ...this.#pending };
-      this.show("failed", error.code);
       this.#emit("heed-error", { values, code: error.code ?? "network", status: error.status });
-      return;
+      if (target === this.#target) {
+        this.#pending = { ...values, ...this.#pending };
+        return this.show("failed", error.code);
+      }
     } finally {
       this.#busy = false;
     }
@@ -245,38 +263,46 @@ class HeedElement extends HTMLElement {
 
   async #deliver(body) {
     const text = JSON.stringify(body);
-    const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    const key = crypto.getRandomValues(new BigUint64Array(2)).join("-"); // randomUUID needs https
+    const target = this.#target;
     let reason = "first";
     for (let attempt = 1; ; attempt++) {
-      const { reply, problem } = await this.#post(text, key, reason);
-      if (reply?.ok) return problem;
+      const { reply, content } = await this.#post(text, key, reason);
+      if (reply?.ok) return content;
       if (reply?.status === 401 && this.#source && reason !== "expired") {
         this.#token = null;
         reason = "expired";
         continue;
       }
-      const wait = Math.max(Number(reply?.headers.get("Retry-After") ?? 0), 2 ** (attempt - 2) * (0.5 + Math.random()));
-      const isOver = attempt >= ATTEMPTS || wait > LONGEST_WAIT_S;
+      const asked = Number(reply?.headers.get("Retry-After")) || 0;
+      const wait = Math.max(asked, 2 ** (attempt - 2) * (0.5 + Math.random()));
+      const isOver = attempt >= ATTEMPTS || wait > LONGEST_WAIT_S || target !== this.#target;
       if (isOver || (reply && ![429, 502, 503, 504].includes(reply.status)))
-        throw Object.assign(new Error(problem?.detail), { code: problem?.code, status: reply?.status });
+        throw Object.assign(new Error(content?.detail), { code: content?.code, status: reply?.status });
       await sleep(wait);
+      if (target !== this.#target) throw new Error("The element is about something else now.");
     }
   }
 
   /** One attempt; without a reply when the network, or the page's own server, gives none. */
   async #post(body, key, reason) {
     try {
-      this.#token ??= await this.#ask(reason);
-      const endpoint = new URL((this.getAttribute("endpoint") ?? "").replace(/\/*$/, "/"), document.baseURI);
-      const reply = await fetch(new URL(this.constructor.path, endpoint), {
+      const target = this.#target;
+      const token = this.#token ?? (await this.#ask(reason));
+      if (target !== this.#target) return {};
+      this.#token = token;
+      const endpoint = (this.getAttribute("endpoint") ?? "").replace(/\/*$/, "/");
+      const reply = await fetch(new URL(this.constructor.path, new URL(endpoint, document.baseURI)), {
         method: "POST",
-        headers: { "Content-Type": "application/json", Authorization: `Bearer ${this.#token}`, "Idempotency-Key": key },
+        headers: {
+          "Content-Type": "application/json", "Idempotency-Key": key, Authorization: `Bearer ${token}`,
+        },
         body,
         credentials: "omit",
         keepalive: body.length < KEEPALIVE_BYTES,
         signal: AbortSignal.timeout(TIMEOUT_MS),
       });
-      return { reply, problem: await reply.json().catch(() => null) };
+      return { reply, content: await reply.json().catch(() => null) };
     } catch {
       return {};
     }
@@ -304,9 +330,13 @@ class HeedElement extends HTMLElement {
   /** The comment's button and box, and the line that says what became of the last post. */
   footer() {
     const t = this.labels;
-    this.status = h("span", { role: "status" });
+    const again = () => {
+      this.flush();
+      this.status.focus(); // the button goes, where the person is stays
+    };
+    this.status = h("span", { role: "status", tabindex: -1 });
     this.tick = icon("check");
-    this.retry = h("button", { type: "button", class: "retry", onclick: () => this.flush() }, t.retry);
+    this.retry = h("button", { type: "button", class: "retry", onclick: again }, t.retry);
     this.show(this.getAttribute("state") ?? "idle");
     return h("div", { class: "state" }, this.tick, this.status, this.retry);
   }
@@ -322,7 +352,10 @@ class HeedElement extends HTMLElement {
       if (text.value.trim()) this.say({ comment: text.value.trim() });
       open(false);
     };
-    const button = h("button", { type: "button", class: "icon", "aria-label": t.comment, title: t.comment, "aria-expanded": "false", onclick: () => open(box.hidden) }, icon("bubble"));
+    const button = h("button", {
+      type: "button", class: "icon", "aria-label": t.comment, title: t.comment,
+      "aria-expanded": "false", onclick: () => open(box.hidden),
+    }, icon("bubble"));
     const text = h("textarea", { "aria-label": t.comment, placeholder: t.placeholder, maxlength: 10_000 });
     const box = h("div", { class: "box", hidden: "" }, text, h("div", {},
       h("button", { type: "button", class: "quiet", onclick: () => open(false) }, t.cancel),
@@ -380,7 +413,9 @@ class HeedFeedback extends HeedElement {
   }
 
   paint() {
-    this.thumbs?.forEach((button, place) => button.setAttribute("aria-pressed", this.said.thumbs === ["up", "down"][place]));
+    this.thumbs?.forEach((button, place) => {
+      button.setAttribute("aria-pressed", this.said.thumbs === ["up", "down"][place]);
+    });
     this.stars?.forEach((star) => { star.checked = Number(star.value) === this.said.rating; });
     this.remark?.button.classList.toggle("has", Boolean(this.said.comment));
   }
@@ -402,9 +437,17 @@ class HeedCompare extends HeedElement {
   set responseB(text) { this.#set("response_b", text); }
 
   #set(name, text) {
+    const before = this.#texts[name];
     this.#texts[name] = text;
-    this.panels?.forEach((panel, place) => { panel.lastChild.textContent = this.#texts[`response_${this.order[place]}`] ?? ""; });
+    if (before !== undefined && before !== text && !this.hasAttribute("streaming")) this.reset();
+    this.#fill();
     this.flush();
+  }
+
+  #fill() {
+    this.panels?.forEach((panel, place) => {
+      panel.lastChild.textContent = this.#texts[`response_${this.order[place]}`] ?? "";
+    });
   }
 
   get isReady() {
@@ -416,9 +459,11 @@ class HeedCompare extends HeedElement {
   render() {
     const t = this.labels;
     const names = [1, 2].map((n) => t.response.replace("{n}", n));
-    this.panels = this.order.map((side, place) => h("section", { "aria-label": names[place] }, h("b", {}, names[place]), h("slot", { name: side })));
+    const [first, second] = names.map((name) => t.better.replace("{n}", name));
     const [left, right] = this.order;
-    const choices = [[left, t.better.replace("{n}", names[0])], ["tie", t.tie], ["both_bad", t.both_bad], [right, t.better.replace("{n}", names[1])]];
+    this.panels = this.order.map((side, place) => h("section", { "aria-label": names[place] },
+      h("b", {}, names[place]), h("slot", { name: side })));
+    const choices = [[left, first], ["tie", t.tie], ["both_bad", t.both_bad], [right, second]];
     this.choices = choices.map(([value]) => h("input", {
       type: "radio", name: "choice", value, onchange: () => this.say({ preferred: value }, KEYBOARD_MS),
     }));
@@ -436,14 +481,16 @@ class HeedCompare extends HeedElement {
     }
     row.append(this.footer());
     this.shadowRoot.replaceChildren(group);
-    this.#set();
+    this.#fill();
     this.paint();
   }
 
   paint() {
     this.choices.forEach((choice) => { choice.checked = choice.value === this.said.preferred; });
     if (this.remark) this.remark.button.hidden = !this.said.preferred;
-    this.panels.forEach((panel, place) => panel.classList.toggle("chosen", this.order[place] === this.said.preferred));
+    this.panels.forEach((panel, place) => {
+      panel.classList.toggle("chosen", this.order[place] === this.said.preferred);
+    });
     this.remark?.button.classList.toggle("has", Boolean(this.said.comment));
   }
 }

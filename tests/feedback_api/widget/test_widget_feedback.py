@@ -86,15 +86,13 @@ async def test_escape_closes_the_comment_and_says_nothing(mount, rows, page):
     assert await rows(Feedback) == []
 
 
-@pytest.mark.parametrize(
-    "key", [pytest.param("x", id="typing"), pytest.param("Escape", id="escape")]
-)
-async def test_what_is_typed_in_a_comment_is_no_shortcut_of_the_page(mount, page, key):
+async def test_what_is_typed_in_a_comment_is_no_shortcut_of_the_page(mount, page):
     element = await mount()
     await page.evaluate("() => { window.keys = []; onkeydown = (e) => keys.push(e.key); }")
 
     await element.get_by_role("button", name="Comment").click()
-    await page.keyboard.press(key)
+    for key in ("x", "Escape"):
+        await page.keyboard.press(key)
 
     assert await page.evaluate("() => window.keys") == []
 
@@ -122,3 +120,26 @@ async def test_what_was_said_before_is_shown_again(mount):
 
     await expect(element.get_by_role("button", name="Bad response", pressed=True)).to_be_visible()
     await expect(element.get_by_role("radio", name="4 of 5 stars")).to_be_checked()
+
+
+async def test_an_element_used_for_the_next_response_begins_anew(mount, rows, page, host):
+    element = await mount(source={"interaction_id": "chat_1"}, attributes={"interaction-id": "c1"})
+    await element.get_by_role("button", name="Good response").click()
+    await saved(element)
+
+    await element.evaluate("(element) => element.setAttribute('interaction-id', 'c2')")
+
+    await expect(element).to_have_attribute("state", "idle")
+    pressed = element.get_by_role("button", name="Good response", pressed=True)
+    await expect(pressed).to_have_count(0)
+    await element.get_by_role("button", name="Bad response").click()
+    await saved(element)
+    assert len(host.asked) == 2  # the first token is about the first response
+
+
+async def test_the_element_has_room_in_a_flex_row(mount, page):
+    element = await mount()
+
+    await page.evaluate("() => { document.querySelector('main').style.display = 'flex'; }")
+
+    assert (await element.bounding_box())["width"] > 100

@@ -100,10 +100,11 @@ async def test_a_server_that_is_down_is_said_and_tried_again_on_request(mount, r
     await expect(element.get_by_role("status")).to_have_text("Not saved")
     await expect(element.get_by_role("button", name="Good response", pressed=True)).to_be_visible()
     await page.unroute("**/feedback")
-    await element.get_by_role("button", name="Try again").click()
+    await element.get_by_role("button", name="Try again").press("Enter")
     await page.clock.run_for(1_000)
 
     await saved(element)
+    await expect(element.get_by_role("status")).to_be_focused()
     assert len(tried) == 4
     assert [row.thumbs for row in await rows(Feedback)] == ["up"]
 
