@@ -4,8 +4,6 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -16,8 +14,10 @@ from services.feedback_api.dispatch import Dispatcher
 from services.feedback_api.thresholds import Thresholds
 from services.feedback_api.webhooks.addresses import Allowed, SystemResolver
 from services.feedback_api.webhooks.courier import Courier
+from services.feedback_api.webhooks.deliveries import CHANNEL
 from services.feedback_api.webhooks.sending import Sender
 from shared.db.faults import reaching_database
+from shared.db.listen import listen
 from shared.errors import DatabaseUnavailable
 from shared.logs import get_logger
 
@@ -28,12 +28,11 @@ log = get_logger("feedback_api")
 
 
 @dataclass
-class Handout:
-    """Dispatcher, thresholds and courier of one process, and when they were last looked at."""
+class Rounds:
+    """Dispatcher and thresholds of one process, and when the thresholds were last looked at."""
 
     dispatcher: Dispatcher
     thresholds: Thresholds
-    courier: Courier
     measured_at: float = 0.0
 
     async def go_on(self) -> None:
@@ -57,26 +56,23 @@ class Handout:
             await self.dispatcher.measure()
 
 
-@asynccontextmanager
-async def open_handout(
+async def hand_out(
     settings: FeedbackSettings,
     sessions: async_sessionmaker[AsyncSession],
     secret: bytes,
+    url: str,
     registry: CollectorRegistry,
-) -> AsyncIterator[Handout]:
-    """The work of this process; leaving frees the threads that resolve names."""
+) -> None:
+    """Do all of it for ever; cancel to stop, and what is under way is tried again later."""
     resolver = SystemResolver()
+    sender = Sender(Allowed.of(settings.webhook_allow), resolver)
+    owner = f"{socket.gethostname()}:{os.getpid()}"
+    courier = Courier(sessions, sender, secret, owner=owner, registry=registry)
+    rounds = Rounds(Dispatcher(sessions, registry), Thresholds(sessions))
     try:
-        yield Handout(
-            Dispatcher(sessions, registry),
-            Thresholds(sessions),
-            Courier(
-                sessions,
-                Sender(Allowed.of(settings.webhook_allow), resolver),
-                secret,
-                owner=f"{socket.gethostname()}:{os.getpid()}",
-                registry=registry,
-            ),
-        )
+        async with asyncio.TaskGroup() as works:
+            works.create_task(rounds.go_on())
+            works.create_task(courier.work())
+            works.create_task(listen(url, {CHANNEL: courier.wake}, on_connect=courier.wake))
     finally:
         resolver.close()

@@ -10,12 +10,11 @@ from fastapi import FastAPI
 from services.feedback_api.admission import Admission, BatchSlots, Stage
 from services.feedback_api.config import FeedbackSettings
 from services.feedback_api.deps import Runtime
-from services.feedback_api.handout import open_handout
+from services.feedback_api.handout import hand_out
 from services.feedback_api.limits import Limits
 from services.feedback_api.masked_posts import masking
 from services.feedback_api.sealed_posts import sealing
 from services.feedback_api.upkeep import keep_up
-from services.feedback_api.webhooks.deliveries import CHANNEL as DELIVERIES
 from services.feedback_api.writer import FEEDBACK, PREFERENCE, Kind, Writer, create_pool
 from shared.db.connect import resolve_database_url
 from shared.db.engine import create_engine, create_sessions
@@ -46,16 +45,10 @@ async def lifespan(app: FastAPI, settings: FeedbackSettings) -> AsyncIterator[di
         pool = await create_pool(url, size=POOL_SIZE)
         stack.push_async_callback(pool.close)
         masked = await stack.enter_async_context(masking(settings, app.state.metrics))
-        handout = await stack.enter_async_context(
-            open_handout(settings, sessions, secret, app.state.metrics)
-        )
-        wake = handout.courier.wake
         for work in (
             _hear_changes(url, keys, cipher),
-            listen(url, {DELIVERIES: wake}, on_connect=wake),
             keep_up(pool),
-            handout.go_on(),
-            handout.courier.work(),
+            hand_out(settings, sessions, secret, url, app.state.metrics),
         ):
             await stack.enter_async_context(_in_background(work))
 
