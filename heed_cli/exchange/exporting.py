@@ -4,7 +4,6 @@ from array import array
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -65,7 +64,7 @@ async def export_rows(
         writer, lines = files.enter_context(lines_beside(export.path))
         async with sessions.begin() as session:
             await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            began = (await session.execute(select(func.now()))).scalar_one()
+            erasures = await _count_erasures(session, export.wanted.project_id)
             async for group in read_groups(session, cipher, export.wanted, export.format.tables):
                 if rows := _rows_of(group, export.write):
                     for row in rows:
@@ -77,7 +76,7 @@ async def export_rows(
             ready = finish(lines, writer.columns, export.path)
             files.callback(ready.unlink, missing_ok=True)
             _tell(session, export, writer.rows)
-        await _publish(sessions, export, ready, held, began)
+        await _publish(sessions, export, ready, held, erasures)
     return writer.rows
 
 
@@ -116,7 +115,7 @@ def _tell(session: AsyncSession, export: Export, rows: int) -> None:
 
 
 async def _publish(
-    sessions: Sessions, export: Export, ready: Path, held: Held, began: datetime
+    sessions: Sessions, export: Export, ready: Path, held: Held, erasures: int
 ) -> None:
     """Put the file in its place, unless it holds rows of somebody who was erased meanwhile.
 
@@ -125,15 +124,16 @@ async def _publish(
     """
     with exports_locked(export.data_dir):
         async with sessions() as session:
-            erased = select(func.count()).where(
-                col(Erasure.project_id) == export.wanted.project_id,
-                col(Erasure.created_at) >= began,
-            )
-            if await session.scalar(erased):
+            if await _count_erasures(session, export.wanted.project_id) != erasures:
                 raise Conflict(
                     "Somebody was erased while rows were read, so nothing is written: run it again."
                 )
         _put_in_place(export, ready, held)
+
+
+async def _count_erasures(session: AsyncSession, project_id: int) -> int:
+    statement = select(func.count()).where(col(Erasure.project_id) == project_id)
+    return await session.scalar(statement) or 0
 
 
 def _put_in_place(export: Export, ready: Path, held: Held) -> None:

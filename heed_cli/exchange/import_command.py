@@ -157,7 +157,7 @@ def _errors_path(errors: Path | None, file: Path, deployment: Deployment) -> Pat
 def _summarise(tally: Tally, seconds: float, listed: Path, *, is_dry: bool) -> None:
     verb = "would be stored" if is_dry else "stored"
     done("rows read", f"{tally.rows:,} in {seconds:.1f} s")
-    done(verb, f"{tally.stored:,} ({tally.posts:,} posts)")
+    done(verb, f"{tally.stored:,} as {tally.posts:,} posts")
     if tally.repeated:
         note("repeated", f"{tally.repeated:,}; they were stored before")
     if tally.refused:

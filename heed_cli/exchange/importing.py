@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 
 from heed_cli.exchange.checking import Checker
@@ -65,13 +64,15 @@ class Source:
             yield piece
 
     def _rows(self) -> Iterator[Row]:
-        rows = read_rows(self.path, self.watch)
-        first = next(rows, None)
-        if first is None:
+        is_empty, is_checked = True, False
+        for row in read_rows(self.path, self.watch):
+            if row.fault is None and not is_checked:
+                require_columns(self.format, row.place, row.values)
+                is_checked = True
+            is_empty = False
+            yield row
+        if is_empty:
             raise InvalidInput(f"{self.path} has no rows.")
-        if first.fault is None:
-            require_columns(self.format, first.place, first.values)
-        return chain([first], rows)
 
     def _add(self, piece: Piece, row: Row) -> None:
         piece.rows += 1
@@ -151,7 +152,7 @@ def count(tally: Tally, piece: Piece, outcomes: list[Outcome], faults: FaultFile
             details = _details(outcome)
             refused += [(number, piece.places[number], detail) for detail in details]
     tally.rows += piece.rows
-    tally.posts += sum(outcome.status in (_STORED, _KNOWN) for outcome in outcomes)
+    tally.posts += sum(outcome.status == _STORED for outcome in outcomes)
     tally.refused += len(piece.faults) + len(bad)
     tally.stored += len(new - bad)
     tally.repeated += piece.rows - len(piece.faults) - len(bad) - len(new - bad)

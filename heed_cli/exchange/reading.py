@@ -144,6 +144,8 @@ def _csv_rows(path: Path, file: Iterable[bytes], delimiter: str) -> Iterator[Row
         for number, line in enumerate(file)
     )
     reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
+    if _is_odd("".join(reader.fieldnames or ())):
+        raise InvalidInput(f"{path} is not UTF-8: save it in that encoding.")
     while True:
         try:
             values = next(reader)
@@ -165,9 +167,16 @@ def _csv_fault(values: Mapping[Any, Any]) -> Detail | None:
         return Detail("", "too_many_fields", "There are more fields than the header has columns")
     if None in values.values():
         return Detail("", "too_few_fields", "There are fewer fields than the header has columns")
-    if any("\udc80" <= letter <= "\udcff" for text in values.values() for letter in text):
-        return _not_utf8()
-    return None
+    return _not_utf8() if _is_odd("".join(values.values())) else None
+
+
+def _is_odd(text: str) -> bool:
+    """Whether bytes that are not UTF-8 were read as halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _parquet_rows(path: Path, source: Any) -> Iterator[Row]:
