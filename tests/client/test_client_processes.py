@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 from heed_client import Heed
 
@@ -12,12 +14,13 @@ POSTS_FOR_EVER = """
 import itertools, sys
 from heed_client import Heed
 
-url, key, path = sys.argv[1:]
+url, key, path, said = sys.argv[1:]
+acknowledged = open(said, "x")
 client = Heed(url, api_key=key, outbox=path)
 for number in itertools.count():
     stored = client.feedback.comment("a remark", prompt="Why?", response=f"Gases {number}.")
     if stored.state == "queued":
-        print(stored.feedback_id, flush=True)
+        print(stored.feedback_id, file=acknowledged, flush=True)
 """
 FORKS = """
 import os, sys
@@ -46,36 +49,40 @@ client.close()
 """
 
 
+Until = Callable[[Callable[[], bool]], None]
+
+
 def start(code: str, *arguments: object) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_what_was_acknowledged_before_a_kill_is_stored_once(url, token, client, tmp_path):
+def kill_at_some_point(arguments: list[object], said: list[Path], until: Until) -> None:
+    """Two processes post until they are killed."""
+    running = [start(POSTS_FOR_EVER, *arguments, file) for file in said]
+    until(lambda: all(file.exists() and file.stat().st_size for file in said))
+    time.sleep(random.SystemRandom().uniform(0, 0.3))
+    for process in running:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+
+
+def test_what_was_acknowledged_before_a_kill_is_stored_once(url, token, client, tmp_path, until):
     path = tmp_path / "outbox.db"
-    draw = random.Random(time.time_ns())
-    acknowledged, killed = [], 0
-    for _ in range(4):
-        running = [start(POSTS_FOR_EVER, url, token, path) for _ in range(2)]
-        for process in running:
-            acknowledged.append(process.stdout.readline().strip())
-        time.sleep(draw.uniform(0, 0.5))
-        for process in running:
-            process.send_signal(signal.SIGKILL)
-            acknowledged += process.communicate()[0].split()
-            killed += process.returncode == -signal.SIGKILL
+    files = [tmp_path / f"acknowledged-{n}" for n in range(8)]
+    for n in range(0, 8, 2):
+        kill_at_some_point([url, token, path], files[n : n + 2], until)
+    acknowledged = [line for file in files for line in file.read_text().split()]
 
     with Heed(url, api_key=token, outbox=path) as fresh:
         assert fresh.flush(60)
         assert fresh.outbox.refused() == []
 
     stored = [row.feedback_id for row in client.feedback.list()]
-    assert killed == 8
     assert len(stored) == len(set(stored))
     assert set(acknowledged) <= set(stored)
-    assert len(stored) <= len(acknowledged) + killed
+    assert len(stored) <= len(acknowledged) + len(files)  # one more each, at most
 
 
 def test_forked_processes_share_it_and_lose_nothing(url, token, client, tmp_path):

@@ -17,6 +17,7 @@ class Common(TypedDict, total=False):
     session_id: str | None
     agent_name: str | None
     rater_id: str | int | None
+    comment: str | None
     occurred_at: datetime | None
     task_type: str | None
     context: Mapping[str, Json] | None
@@ -44,7 +45,6 @@ class FeedbackFields(About, total=False):
     human_rating: float | None
     thumbs: Thumb | None
     feedback_type: Literal["positive", "negative", "neutral"] | None
-    comment: str | None
     correction: "str | Mapping[str, Json] | Correction | None"
     annotations: "Sequence[Span | Mapping[str, Json]] | None"
     aspects: Mapping[str, float] | None
@@ -55,7 +55,6 @@ class ComparisonFields(Common, total=False):
     """What a comparison may hold beside the responses."""
 
     preference_id: str | None
-    comment: str | None
     strength: float | None
     presented_order: Sequence[str | int] | None
     reasons: Sequence[str] | None

@@ -1,8 +1,8 @@
 """The outbox's files: private to their owner, opened one by one, set aside when damaged."""
 
+import logging
 import os
 import sqlite3
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +17,7 @@ except ImportError:  # Windows; without locks two processes may send a post twic
 APPLICATION_ID = 0x48454544  # "HEED"
 BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _held: set[int] = set()
+log = logging.getLogger("heed_client.outbox")
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS post (seq INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL,"
     " target BLOB NOT NULL, body BLOB NOT NULL, failures INTEGER NOT NULL DEFAULT 0,"
@@ -64,7 +65,7 @@ def is_broken(error: sqlite3.Error) -> bool:
 def open_database(path: Path, *, max_bytes: int) -> sqlite3.Connection:
     """A connection whose commits survive a killed process and a power cut.
 
-    A damaged file is renamed, with a warning, and a new one made.
+    A damaged file is renamed, with a warning in the log, and a new one made.
 
     Raises:
         HeedMisuse: the file is a database of something else.
@@ -108,7 +109,8 @@ def _prepare(connection: sqlite3.Connection, max_bytes: int) -> None:
         raise broken
     for statement in SCHEMA:
         connection.execute(statement)
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    if is_new:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     page = connection.execute("PRAGMA page_size").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {max(16, max_bytes // page)}")
 
@@ -127,11 +129,10 @@ def _set_aside(path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(_aside(path, number, suffix))
-    warnings.warn(
-        f"The outbox {path.name} is damaged and was renamed to {_aside(path, number).name}; "
-        "posts in it were not sent. A new outbox is in use.",
-        RuntimeWarning,
-        stacklevel=2,
+    log.warning(
+        "the outbox %s is damaged and was renamed to %s; what it held was not sent",
+        path.name,
+        _aside(path, number).name,
     )
 
 

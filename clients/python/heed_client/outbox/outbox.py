@@ -97,7 +97,7 @@ class Outbox:
             kept, why = [False] * len(posts), _full_or_unusable(error)
         for post, is_kept in zip(posts, kept, strict=True):
             if not is_kept:
-                self._tally.dropped += 1
+                self._tally.add("dropped")
                 self._tell(Dropped(post.path, to_json(post.body)), why)
         if any(kept):
             self._wake()
@@ -140,7 +140,7 @@ class Outbox:
         Raises:
             sqlite3.Error, OSError: the outbox's file cannot be read.
         """
-        return Counters(pending=self._store.count(), **vars(self._tally))
+        return Counters(pending=self._store.count(), **self._tally.counts())
 
     def refused(self) -> list[Refused]:
         """The posts that the service refused for good; they stay here until discarded."""

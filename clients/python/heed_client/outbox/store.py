@@ -5,7 +5,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from heed_client.calls import Post, to_json
@@ -137,7 +137,8 @@ class Store:
     def before_fork(self) -> None:
         """A connection must never cross a fork: no statement runs and none is open until after."""
         self._lock.acquire()
-        self.close()
+        with suppress(sqlite3.Error):  # whatever it is, the locks must be freed again
+            self.close()
 
     def after_fork(self) -> None:
         """The end of `before_fork`, in both processes."""

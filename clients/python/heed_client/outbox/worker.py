@@ -24,6 +24,7 @@ from heed_client.retrying import HOPELESS, Retries
 from heed_client.timing import Clock
 
 IDLE_S = 5.0  # another process may have left posts behind
+SOON_S = 0.5  # the service takes some posts, and these later
 SHARED_S = 0.2
 HEADS = 500
 log = logging.getLogger("heed_client.outbox")
@@ -32,14 +33,22 @@ SendOnce = Callable[[str, bytes], httpx.Response]
 Tell = Callable[[Dropped, Problem], None]
 
 
-@dataclass
 class Tally:
-    """What this process has done since it started."""
+    """What this process has done since it started; any thread may add to it."""
 
-    sent: int = 0
-    refused: int = 0
-    dropped: int = 0
-    retried: int = 0
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = {"sent": 0, "refused": 0, "dropped": 0, "retried": 0}
+
+    def add(self, what: str, number: int = 1) -> None:
+        """Count so many more."""
+        with self._lock:
+            self._counts[what] += number
+
+    def counts(self) -> dict[str, int]:
+        """All of them."""
+        with self._lock:
+            return dict(self._counts)
 
 
 @dataclass
@@ -104,17 +113,20 @@ class Worker:
             self.signals.news.clear()
             heads = self._store.heads(self._clock.now(), HEADS)
             if not heads:
-                self._rest()
-                return self.signals.news, IDLE_S
+                return self.signals.news, self._rest()
             return self.signals.hurry, self._deliver(next_batch(heads, self._most))
 
-    def _rest(self) -> None:
-        if self._has_sent and self._store.count() == 0:
+    def _rest(self) -> float:
+        """How long to wait when there is nothing to send now."""
+        if self._store.count():
+            return SOON_S
+        if self._has_sent:
             self._has_sent = not self._store.erase_traces()
+        return IDLE_S
 
     def _deliver(self, batch: list[Waiting]) -> float:
         """Send a batch; how long to wait before the next one, 0 when all went well."""
-        self._tally.retried += len(batch) if self._failures else 0
+        self._tally.add("retried", len(batch) if self._failures else 0)
         try:
             verdicts = judge(batch, self._send(batch[0].path, content_of(batch)))
         except TooManyAtOnce:
@@ -134,13 +146,13 @@ class Worker:
     def _settle(self, verdicts: Verdicts) -> None:
         now = self._clock.now()
         if verdicts.stored:
-            self._tally.sent += self._store.forget(verdicts.stored)
+            self._tally.add("sent", self._store.forget(verdicts.stored))
         for post, problem in verdicts.refused:
             if self._store.refuse(post.seq, problem, now):
-                self._tally.refused += 1
+                self._tally.add("refused")
                 self._tell(Dropped(post.path, post.body), problem)
         for post in verdicts.later:
-            self._tally.retried += 1
+            self._tally.add("retried")
             self._store.postpone([post.seq], now + self._backoff.pause_s(post.failures, 0.5))
         self._has_sent = True
 
