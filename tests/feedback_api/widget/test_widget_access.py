@@ -115,7 +115,7 @@ async def faults_of(page: Any, axe: str) -> list[str]:
     await page.evaluate(axe)
     found = []
     for scheme in ("light", "dark"):
-        await page.emulate_media(color_scheme=scheme)
+        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         found += await page.evaluate(
             "async () => (await axe.run('main')).violations.map((fault) => fault.id)"
         )
