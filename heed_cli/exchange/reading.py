@@ -144,8 +144,7 @@ def _csv_rows(path: Path, file: Iterable[bytes], delimiter: str) -> Iterator[Row
         for number, line in enumerate(file)
     )
     reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
-    if _is_odd("".join(reader.fieldnames or ())):
-        raise InvalidInput(f"{path} is not UTF-8: save it in that encoding.")
+    _require_header(path, reader)
     while True:
         try:
             values = next(reader)
@@ -156,6 +155,15 @@ def _csv_rows(path: Path, file: Iterable[bytes], delimiter: str) -> Iterator[Row
             yield _csv_row(path, reader.line_num, {}, fault)
             continue
         yield _csv_row(path, reader.line_num, values, _csv_fault(values))
+
+
+def _require_header(path: Path, reader: "csv.DictReader[str]") -> None:
+    try:
+        names = "".join(reader.fieldnames or ())
+    except csv.Error:
+        raise InvalidInput(f"The first line of {path} does not name columns: correct it.") from None
+    if _is_odd(names):
+        raise InvalidInput(f"{path} is not UTF-8: save it in that encoding.")
 
 
 def _csv_row(path: Path, number: int, values: Mapping[str, Any], fault: Detail | None) -> Row:

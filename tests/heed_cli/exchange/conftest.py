@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,6 @@ class Place:
     transport: httpx.AsyncBaseTransport
     project: int
     key: str
-    calls: list[str] = field(default_factory=list)
 
     def sender(self, transport: httpx.AsyncBaseTransport | None = None) -> Sender:
         return Sender("http://heed", self.key, transport=transport or self.transport)
@@ -66,7 +65,13 @@ class Place:
         return self.folder / f"{path.name}.errors.jsonl"
 
     async def give_out(
-        self, format_name: str, path: Path, *, conversational: bool = False, **wanted: Any
+        self,
+        format_name: str,
+        path: Path,
+        *,
+        conversational: bool = False,
+        on_rows: Callable[[int], None] = lambda _: None,
+        **wanted: Any,
     ) -> int:
         """Export into a file; how many rows it has."""
         known = find_format(format_name)
@@ -75,7 +80,7 @@ class Place:
         selection = Selection(self.project, **wanted)
         export = Export(known, write, selection, path, self.settings.data_dir)
         cipher = open_cipher(self.settings, self.sessions)
-        return await export_rows(self.sessions, cipher, export, lambda _: None)
+        return await export_rows(self.sessions, cipher, export, on_rows)
 
 
 @pytest.fixture(scope="session")
