@@ -1,11 +1,13 @@
 """`heed models list | show | export | promote | rollback`."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from heed_cli.services import DataDir
 from heed_cli.terminal import cells, console, done, note, say
@@ -24,16 +26,22 @@ Reason = Annotated[str | None, typer.Option(help="Why; kept in the audit log.")]
 @app.command("list")
 def list_all(data_dir: DataDir = None) -> None:
     """Every model version, newest first, and which is live."""
+    from shared.lineage import model_node, tainted
     from shared.registry import list_versions
 
-    async def read(workplace: "Workplace") -> "list[tuple[ModelVersion, list[str]]]":
+    async def read(
+        workplace: "Workplace",
+    ) -> "tuple[list[tuple[ModelVersion, list[str]]], Collection[str]]":
         async with workplace.sessions() as session:
-            return await list_versions(session)
+            return await list_versions(session), await tainted(session)
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("model", "version", "alias", "kind", "accuracy", "gate", "trained"):
+    for heading in ("model", "version", "alias", "kind", "accuracy", "gate", "trained", "state"):
         table.add_column(heading)
-    for version, aliases in at_workplace(data_dir, read):
+    versions, nodes = at_workplace(data_dir, read)
+    for version, aliases in versions:
+        state = "retired" if version.retired_at else ""
+        state = state or ("tainted" if model_node(version.id) in nodes else "")
         accuracy = version.metrics.get("pair_accuracy")
         row = cells(
             version.name,
@@ -43,6 +51,7 @@ def list_all(data_dir: DataDir = None) -> None:
             f"{accuracy:.3f}" if accuracy is not None else "",
             (version.gate or {}).get("verdict", ""),
             f"{version.created_at:%Y-%m-%d %H:%M}",
+            Text(state, "yellow"),
         )
         table.add_row(*row)
     console.print(table)

@@ -178,6 +178,9 @@ async def retire(
     or `unfit`; an alias with no such version means nothing any more.
     """
     await lock_name(session, version.project_id, version.name)
+    await session.refresh(version)
+    if version.retired_at is not None:
+        return
     aliases = await session.scalars(
         select(col(ModelAlias.alias))
         .where(col(ModelAlias.version_id) == version.id)

@@ -1,10 +1,19 @@
 """Settings of the feedback API."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from shared.config import Settings
+
+RetainedTable = Literal[
+    "rlhf_feedback",
+    "rlhf_feedback_history",
+    "rlhf_preferences",
+    "rlhf_preferences_history",
+    "rlhf_interaction_records",
+    "rlhf_audit_log",
+]
 
 
 class FeedbackSettings(Settings):
@@ -88,4 +97,10 @@ class FeedbackSettings(Settings):
         gt=0,
         le=60,
         description="How long masking a post may take; beyond, it is refused with 503.",
+    )
+    retention_days: dict[RetainedTable, Annotated[int, Field(ge=1)]] = Field(
+        {},
+        description="Days that rows are kept, by table, as JSON: "
+        '`{"rlhf_feedback": 730, "rlhf_audit_log": 1095}`; a table that is not named keeps its '
+        "rows. See docs/erasure.md.",
     )

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from services.feedback_api.admission import Admission, BatchSlots, Stage
 from services.feedback_api.config import FeedbackSettings
 from services.feedback_api.deps import Runtime
+from services.feedback_api.erasure.hourly import keep_promises
 from services.feedback_api.handout import hand_out
 from services.feedback_api.limits import Limits
 from services.feedback_api.masked_posts import masking
@@ -48,6 +49,7 @@ async def lifespan(app: FastAPI, settings: FeedbackSettings) -> AsyncIterator[di
         for work in (
             _hear_changes(url, keys, cipher),
             keep_up(pool),
+            keep_promises(sessions, settings),
             hand_out(settings, sessions, secret, url, app.state.metrics),
         ):
             await stack.enter_async_context(_in_background(work))

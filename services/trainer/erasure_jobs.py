@@ -9,14 +9,16 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from services.trainer.erasing import carry_out
 from services.trainer.execution import owner_name
 from services.trainer.faults import where
 from services.trainer.workplace import Workplace
 from shared.db.faults import reaching_database, unreachable
-from shared.db.tables import Job
+from shared.db.tables import Erasure, Job
 from shared.errors import DatabaseUnavailable, HeedError, RunInterrupted
 from shared.jobs import claim, release, renew, retry
 from shared.logs import get_logger
@@ -54,6 +56,17 @@ async def work_off_one(workplace: Workplace) -> bool:
             return False
         await _work_on(workplace, job)
         return True
+
+
+async def reason_of_failure(workplace: Workplace, erasure: Erasure) -> str | None:
+    """Why the newest attempt at an erasure's files failed; None while none has."""
+    async with workplace.sessions() as session:
+        statement = select(col(Job.error)).where(
+            col(Job.project_id) == erasure.project_id,
+            col(Job.kind) == QUEUE,
+            col(Job.params)["erasure_id"].astext == str(erasure.id),
+        )
+        return await session.scalar(statement)
 
 
 async def _work_on(workplace: Workplace, job: Job) -> None:

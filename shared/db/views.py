@@ -100,6 +100,31 @@ BEGIN
 END
 $body$
 """
+_DROP_PARTITIONS = """
+CREATE FUNCTION heed_drop_partitions(parent text, before timestamptz, even_full boolean)
+RETURNS int LANGUAGE plpgsql SET lock_timeout = '5s' AS $body$
+DECLARE
+    part text;
+    is_full boolean;
+    dropped int := 0;
+BEGIN
+    FOR part IN
+        SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+        WHERE inhparent = to_regclass(parent) AND relname ~ '_[0-9]{4}_[0-9]{2}$'
+          AND (to_date(right(relname, 7), 'YYYY_MM') + interval '1 month')
+              AT TIME ZONE 'UTC' <= before
+        ORDER BY relname
+    LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %I)', part) INTO is_full;
+        CONTINUE WHEN is_full AND NOT even_full;
+        EXECUTE format('ALTER TABLE %I DETACH PARTITION %I', parent, part);
+        EXECUTE format('DROP TABLE %I', part);
+        dropped := dropped + 1;
+    END LOOP;
+    RETURN dropped;
+END
+$body$
+"""
 _REFUSE_CHANGE = """
 CREATE FUNCTION heed_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $body$
 BEGIN
@@ -140,6 +165,7 @@ _PROGRAMS = [
     _AUDIT_ROWS,
     _AUDIT_TABLE,
     _ENSURE_PARTITIONS,
+    _DROP_PARTITIONS,
     _CHAT_FEEDBACK,
     _INTERACTIONS,
 ]
@@ -150,6 +176,7 @@ _FUNCTIONS = (
     "heed_keep_preference()",
     "heed_refuse_change()",
     "heed_ensure_partitions(int)",
+    "heed_drop_partitions(text, timestamptz, boolean)",
 )
 
 

@@ -2,7 +2,7 @@
 
 `holdings` finds and locks, `removal` deletes, `recording` leaves row, receipt, audit entry and
 job, `requests` puts them together for a person, `retention` for old rows; `taint` says what
-becomes of models.
+becomes of models, `hourly` keeps what was promised for later.
 """
 
 from services.feedback_api.erasure.holdings import Person

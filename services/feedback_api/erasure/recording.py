@@ -16,7 +16,7 @@ from shared.jobs import enqueue
 from shared.lineage import add_edges, dataset_node, datasets_holding, erasure_node
 
 JOB = "erasure"  # the kind of the job that goes on with an erasure, and its queue
-_ATTEMPTS = 8
+ATTEMPTS = 8
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ async def record(session: AsyncSession, cause: Cause, held: Held, gone: Counter[
         },
         queue=JOB,
         project_id=cause.project_id,
-        max_attempts=_ATTEMPTS,
+        max_attempts=ATTEMPTS,
         created_by=cause.actor,
     )
     return erasure

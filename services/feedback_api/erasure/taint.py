@@ -58,8 +58,6 @@ def deadline_of(live: TaintedLive) -> datetime:
 
 async def _retire(session: AsyncSession, live: TaintedLive) -> None:
     version = live.version
-    if version.retired_at is not None:
-        return  # under another alias, a moment ago
     nodes = await tainted(session, version.project_id)
     versions = await registry.list_versions(
         session, name=version.name, project_id=version.project_id
