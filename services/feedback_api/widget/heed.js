@@ -102,7 +102,7 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
 .pair { display: grid; gap: 12px; grid-template-columns: 1fr 1fr; }
 section { border: 1px solid var(--line); border-radius: var(--round); background: var(--paper);
   padding: 12px 16px 14px; overflow-wrap: anywhere; }
-section.chosen { border-color: var(--accent); box-shadow: inset 0 0 0 1px var(--accent); }
+section.chosen { border: 2px solid var(--accent); padding: 11px 15px 13px; }
 section b { display: block; color: var(--muted); font-weight: 600; font-size: 12px; margin-bottom: 4px; }
 section.chosen b { color: var(--accent); }
 slot { white-space: pre-wrap; }
@@ -111,8 +111,8 @@ slot { white-space: pre-wrap; }
 .choice label { position: relative; display: grid; place-items: center; min-height: 40px; padding: 4px 8px;
   text-align: center; border: 1px solid var(--line); border-radius: var(--round); background: var(--paper); }
 .choice label:hover { border-color: var(--muted); }
-.choice label:has(:checked) { border-color: var(--accent); color: var(--accent);
-  box-shadow: inset 0 0 0 1px var(--accent); background: linear-gradient(var(--on), var(--on)), var(--paper); }
+.choice label:has(:checked) { border: 2px solid var(--accent); padding: 3px 7px; color: var(--accent);
+  background: linear-gradient(var(--on), var(--on)), var(--paper); }
 .choice + .row { margin-top: 6px; }
 .choice + .row .state:first-child { margin-inline-start: 2px; }
 @container (max-width: 520px) { .pair { grid-template-columns: 1fr; } .choice { grid-template-columns: 1fr 1fr; } }
