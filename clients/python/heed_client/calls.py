@@ -63,6 +63,7 @@ class Call(Generic[R]):
     body: Any = None
     params: Mapping[str, Any] = field(default_factory=dict)
     posts: Sequence[Post] | None = None
+    is_retried: bool = True
     key: str = field(default_factory=lambda: uuid4().hex)
 
     @property

@@ -175,7 +175,7 @@ def _from_environment() -> Reranker:
     return Reranker()
 
 
-_READY: Call[Result] = Call("GET", "/readyz", Result, params={"require": "model"})
+_READY: Call[Result] = Call("GET", "/readyz", Result, params={"require": "model"}, is_retried=False)
 
 
 def _options(url: str | None, api_key: str | None, timeout_s: float) -> Options:

@@ -121,7 +121,7 @@ class Sender:
                 reply = client.send(_request(client, call, self.options.timeout(attempts)))
                 return read(reply, call.result)
             except (HeedProblem, httpx.RequestError) as error:
-                pause = attempts.pause_after(error)
+                pause = attempts.pause_after(error) if call.is_retried else None
                 if pause is None:
                     raise _give_up(error) from error
             self.options.clock.sleep(pause)
@@ -181,7 +181,7 @@ class AsyncSender:
                 reply = await client.send(_request(client, call, self.options.timeout(attempts)))
                 return read(reply, call.result)
             except (HeedProblem, httpx.RequestError) as error:
-                pause = attempts.pause_after(error)
+                pause = attempts.pause_after(error) if call.is_retried else None
                 if pause is None:
                     raise _give_up(error) from error
             await self.options.clock.sleep_async(pause)
