@@ -202,6 +202,25 @@ async def test_tls_is_checked_against_the_name_while_the_address_is_connected_to
         assert len(receiver.got) == 1
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://xn--/",
+        "https://a..b/",
+        "https://a/%zz\u00fc",
+        "https://" + "a" * 300,
+        "https://a:0/",
+    ],
+)
+async def test_a_strange_url_is_a_failed_attempt_and_no_error(url):
+    resolver = SystemResolver()
+
+    outcome = await send(Sender(Allowed(), resolver), url)
+
+    resolver.close()
+    assert outcome.error.startswith("Nothing was sent: ")
+
+
 async def test_proxies_of_the_environment_are_not_used(receiver, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")

@@ -172,7 +172,7 @@ class SystemResolver:
             found: list[Any] = await loop.run_in_executor(
                 self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             )
-        except (OSError, UnicodeError):
+        except (OSError, ValueError, OverflowError):
             raise AddressRefused("the host name does not resolve") from None
         return list(dict.fromkeys(entry[4][0] for entry in found))
 

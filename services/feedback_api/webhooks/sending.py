@@ -19,6 +19,7 @@ TIMEOUT_S = 5.0
 MAX_READ_BYTES = 4096
 MAX_RETRY_AFTER_S = 24 * 3600.0
 GONE = 410
+_FAILURES = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException)
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Sender:
             outcome = Outcome(error=f"The receiver did not reply within {self._timeout_s:g} s.")
         except AddressRefused as error:
             outcome = Outcome(error=f"Nothing was sent: {error}.")
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
+        except (*_FAILURES, OSError, ValueError) as error:
             outcome = Outcome(error=f"The connection failed ({type(error).__name__}).")
         else:
             outcome = _judged(status, retry_after_s)
@@ -80,25 +81,46 @@ class Sender:
         self, url: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, float | None]:
         """Status and Retry-After; a connection of its own, so that every attempt is checked."""
-        require_secure(httpx.URL(url), self._allowed)
+        target = target_of(url, self._allowed)
+        given = [("host", target.netloc), *headers.items()]
         async with (
             httpcore.AsyncConnectionPool(
                 self._tls, max_connections=1, network_backend=self._backend
             ) as pool,
-            pool.stream("POST", url, headers=list(headers.items()), content=body) as reply,
+            pool.stream("POST", target.url, headers=given, content=body) as reply,
         ):
             await _read_a_little(reply)
             return reply.status, _retry_after_s(reply.headers)
 
 
-def require_secure(url: httpx.URL, allowed: Allowed) -> None:
-    """Pass https, and http to a host that is on the allow list itself.
+@dataclass(frozen=True)
+class Target:
+    """A URL that may be called, read once: what is checked is what is connected to."""
+
+    host: str
+    url: httpcore.URL
+    netloc: str
+
+
+def target_of(url: str, allowed: Allowed) -> Target:
+    """The target of a URL: https, or http to a host on the allow list itself.
 
     Raises:
-        AddressRefused: it is neither.
+        AddressRefused: it is neither, or no such URL at all.
     """
-    if url.scheme != "https" and not (url.scheme == "http" and allowed.names(url.host)):
-        raise AddressRefused("the URL is not https, and its host is not on HEED_WEBHOOK_ALLOW")
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        raise AddressRefused("it is not a valid URL") from None
+    host, port = parsed.raw_host.decode("ascii"), parsed.port
+    if not host or (port is not None and not 0 < port < 65536):
+        raise AddressRefused("it has no valid host and port")
+    if parsed.scheme != "https" and not (parsed.scheme == "http" and allowed.names(host)):
+        raise AddressRefused("it is not https, and its host is not on HEED_WEBHOOK_ALLOW")
+    asked = httpcore.URL(
+        scheme=parsed.raw_scheme, host=parsed.raw_host, port=port, target=parsed.raw_path
+    )
+    return Target(host, asked, parsed.netloc.decode("ascii"))
 
 
 async def _read_a_little(reply: httpcore.Response) -> None:

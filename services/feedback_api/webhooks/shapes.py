@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.feedback_api.webhooks.deliveries import message_id
 from services.feedback_api.webhooks.subscriptions import MAX_URL
 from shared.contracts.storable import Moment, StorableText
+from shared.contracts.values import Event
 from shared.db.tables import Job, Webhook
 
 
@@ -18,7 +19,7 @@ class WebhookIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     url: StorableText = Field(max_length=MAX_URL, examples=["https://hooks.example.org/heed"])
-    events: list[str] = Field(
+    events: list[Event] = Field(
         [],
         max_length=32,
         description="Which events; empty means all, later kinds too.",

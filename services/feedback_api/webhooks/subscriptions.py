@@ -25,7 +25,7 @@ from services.feedback_api.webhooks.deliveries import (
     replay_since,
     wake_couriers,
 )
-from services.feedback_api.webhooks.sending import require_secure
+from services.feedback_api.webhooks.sending import target_of
 from services.feedback_api.webhooks.signing import SigningSecrets, new_secret, unwrap, wrap
 from shared.contracts.values import Event, RunStatus
 from shared.db.audit import audit
@@ -178,21 +178,18 @@ def require_target(url: str, allowed: Allowed) -> None:
         InvalidInput: it is not such a URL; the message never repeats it, for it may hold a token.
     """
     try:
-        parsed = httpx.URL(url)
-        address = as_address(parsed.host)
-        require_secure(parsed, allowed)
-    except (httpx.InvalidURL, AddressRefused) as error:
-        reason = str(error) if isinstance(error, AddressRefused) else "it is not a valid URL"
-        raise InvalidInput(f"This URL cannot be a webhook: {reason}.", code="webhook_url") from None
-    if not parsed.host or parsed.userinfo or len(url) > MAX_URL:
+        host = target_of(url, allowed).host
+    except AddressRefused as error:
+        raise InvalidInput(f"This cannot be a webhook: {error}.", code="webhook_url") from None
+    if httpx.URL(url).userinfo or len(url) > MAX_URL:
         raise InvalidInput(
-            f"A webhook's URL has a host, no user name or password, and at most {MAX_URL} "
-            "characters.",
+            f"A webhook's URL has no user name or password and at most {MAX_URL} characters.",
             code="webhook_url",
         )
-    if address is not None and not allowed.opens(parsed.host, address):
+    address = as_address(host)
+    if address is not None and not allowed.opens(host, address):
         raise InvalidInput(
-            "This URL cannot be a webhook: its address is not public. HEED_WEBHOOK_ALLOW lists "
+            "This cannot be a webhook: its address is not public. HEED_WEBHOOK_ALLOW lists "
             "hosts and networks that may be called all the same.",
             code="webhook_url",
         )
