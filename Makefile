@@ -8,7 +8,7 @@ REPORT ?=
 TESTS ?= tests
 .DEFAULT_GOAL := help
 BENCH ?=
-.PHONY: bench-ingest chaos help install demo test test-fast up down check format lint types contracts openapi docs audit sbom docker-lint clean
+.PHONY: bench-ingest chaos fuzz help install demo test test-fast up down check format lint types contracts openapi docs audit sbom docker-lint bench-masking clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,12 @@ bench-ingest: install ## Posts a second beside the ceiling and an ORM commit eac
 
 chaos: install ## 20,000 posts while Postgres and the API are killed again and again
 	$(BIN)/python benchmarks/chaos.py $(BENCH)
+
+bench-masking: install ## Measure what the masker finds; writes benchmarks/results/masking.json
+	$(BIN)/python -m benchmarks.masking
+
+fuzz: install ## Ask both services for everything their OpenAPI describes, at length
+	HEED_TEST_EXAMPLES=100 $(BIN)/python -m pytest tests/feedback_api/test_schemathesis.py tests/reward_service/test_reward_schemathesis.py
 
 clean: ## Remove the virtual environment, caches and the demo's folder
 	rm -rf $(VENV) .heed-demo build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

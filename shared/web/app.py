@@ -18,9 +18,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.middleware.cors import CORSMiddleware
 
-from shared.errors import HeedError, MalformedBody, MethodNotAllowed, NotFound
+from shared.errors import HeedError, MalformedBody, MethodNotAllowed, NotFound, TooLarge
 from shared.web.edge import Edge, RequestMetrics
-from shared.web.problems import Problem, explain_details, problem_reply
+from shared.web.problems import Problem, explain_details, problem_reply, problems
 
 MAX_BODY_BYTES = 1_048_576
 PAGE_HEADERS = [
@@ -129,6 +129,7 @@ def _openapi(app: FastAPI, schemas: Sequence[type[BaseModel]]) -> dict[str, Any]
         )
         parts.update(described["$defs"])
         _replace_default_errors(schema)
+        _add_body_errors(schema)
         app.openapi_schema = schema
     return app.openapi_schema
 
@@ -142,3 +143,12 @@ def _replace_default_errors(schema: dict[str, Any]) -> None:
                     "schema": {"$ref": "#/components/schemas/Problem"}
                 }
                 del content["application/json"]
+
+
+def _add_body_errors(schema: dict[str, Any]) -> None:
+    """Every route that takes a body may be sent none that can be read, or too large a one."""
+    for path in schema["paths"].values():
+        for operation in path.values():
+            if "requestBody" in operation:
+                for status, described in problems(MalformedBody, TooLarge).items():
+                    operation["responses"].setdefault(str(status), described)
