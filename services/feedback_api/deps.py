@@ -84,7 +84,9 @@ class Holding(HTTPBearer):
     def __init__(self, scope: Scope) -> None:
         super().__init__(
             scheme_name="ApiKey",
-            description="`Authorization: Bearer heed_<id>_<secret>`, or the same in `X-API-Key`.",
+            description="`Authorization: Bearer heed_<id>_<secret>`, or the same in `X-API-Key`. "
+            "`POST /feedback` and `POST /preference` also take a widget token, "
+            "`Authorization: Bearer heedw_<payload>.<mac>` or the same in `X-Widget-Token`.",
         )
         self.scope = scope
 
