@@ -297,3 +297,19 @@ async def test_the_count_reads_the_index_and_not_the_table(retraining, sessions)
         plan = (await connection.exec_driver_sql(f"EXPLAIN {counting}")).scalars()
 
         assert "ix_rlhf_feedback_samples" in "\n".join(plan)
+
+
+async def test_the_running_api_looks_at_thresholds(
+    client, project, shared_sessions, rows, eventually
+):
+    async with shared_sessions.begin() as session:
+        await set_threshold(
+            session, "r", Threshold(new_samples=2), RUN, project_id=project, actor="tests"
+        )
+    for number in range(2):
+        await client.post("/feedback", json={"prompt": "p", "response": str(number), "rating": 4})
+
+    async def is_enqueued() -> bool:
+        return len(await rows(TrainingRun)) == 1
+
+    assert await eventually(is_enqueued)

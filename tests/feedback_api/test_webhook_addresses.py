@@ -207,7 +207,7 @@ async def test_tls_is_checked_against_the_name_while_the_address_is_connected_to
     [
         "https://xn--/",
         "https://a..b/",
-        "https://a/%zz\u00fc",
+        "https://a.invalid/%zz\u00fc",
         "https://" + "a" * 300,
         "https://a:0/",
     ],

@@ -12,6 +12,7 @@ from shared.db.tables import (
     Feedback,
     FeedbackHistory,
     InteractionRecord,
+    Outbox,
     Preference,
 )
 
@@ -194,3 +195,14 @@ async def test_freezing_and_changed_ratings_at_once_never_deadlock(
     await asyncio.gather(change(), *(frozen(sessions, freezing) for _ in range(3)), change())
 
     assert (await frozen(sessions, freezing)).rows == 200
+
+
+async def test_a_frozen_dataset_is_announced_by_numbers_only(sessions, freezing, insert, feedback):
+    await insert(*(feedback(rating=3) for _ in range(4)))
+
+    dataset = await frozen(sessions, freezing)
+
+    async with sessions() as session:
+        [event] = await session.scalars(select(Outbox))
+    assert event.event == "dataset.frozen"
+    assert event.payload == {"dataset_id": dataset.id, "rows": 4, "sha256": dataset.sha256}
