@@ -1,1 +1,1 @@
-"""What the masker finds and what it spoils, on texts made for it: `python -m benchmarks.masking`."""
+"""What the masker finds and what it spoils, on texts made for that: `make bench-masking`."""

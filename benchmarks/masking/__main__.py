@@ -1,5 +1,6 @@
 """Writes benchmarks/results/masking.json: recall per kind, false alarms, speed."""
 
+import asyncio
 import json
 import platform
 from pathlib import Path
@@ -7,11 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.masking.corpus import Sources, make_cases
-from benchmarks.masking.development import DEVELOPMENT, DEVELOPMENT_LISTED
-from benchmarks.masking.held_out import HELD_OUT, HELD_OUT_LISTED
+from benchmarks.masking.corpus import Sources, load, make_cases
 from benchmarks.masking.measure import false_alarms, speed, summarise, tally
-from benchmarks.masking.tuning import TUNING
+from benchmarks.masking.offload import compare
 from shared.privacy.masking import Masker
 
 RESULT = Path(__file__).parents[1] / "results" / "masking.json"
@@ -20,6 +19,7 @@ RESULT = Path(__file__).parents[1] / "results" / "masking.json"
 def main(
     per_template: Annotated[int, typer.Option(help="Texts made of each template.")] = 40,
     seed: Annotated[int, typer.Option(help="Another seed, other texts.")] = 2024,
+    seconds: Annotated[float, typer.Option(help="How long each way of offloading runs.")] = 8.0,
     out: Annotated[Path, typer.Option(help="Where the result goes.")] = RESULT,
     misses: Annotated[
         bool, typer.Option(help="Print what was missed; the texts are made up.")
@@ -27,22 +27,26 @@ def main(
 ) -> None:
     """Measure the masker on texts made for it."""
     masker = Masker()
-    splits = {}
-    for sources in (HELD_OUT, HELD_OUT_LISTED, DEVELOPMENT, DEVELOPMENT_LISTED, TUNING):
-        splits[sources.name] = _measure(masker, sources, per_template, seed, misses)
+    held_out, development, tuning = load("held_out"), load("development"), load("tuning")
+    listed = (held_out.with_listed_names(), development.with_listed_names())
+    sets = {
+        sources.name: _measure(masker, sources, per_template, seed, misses)
+        for sources in (held_out, development, *listed, tuning)
+    }
     result = {
         "seed": seed,
         "texts_per_template": per_template,
         "python": platform.python_version(),
-        "splits": splits,
-        "false_alarms": {s.name: false_alarms(masker, s.plain) for s in (HELD_OUT, DEVELOPMENT)},
+        "sets": sets,
+        "false_alarms": {s.name: false_alarms(masker, s.plain) for s in (held_out, development)},
         "speed": {
-            "with_identifiers": speed(masker, [c.text for c in make_cases(HELD_OUT, 5, seed)]),
-            "without": speed(masker, HELD_OUT.plain),
+            "with_identifiers": speed(masker, [c.text for c in make_cases(held_out, 5, seed)]),
+            "without": speed(masker, held_out.plain),
         },
+        "offload": asyncio.run(compare(seconds)),
     }
     out.write_text(json.dumps(result, indent=2) + "\n")
-    typer.echo(_table(splits["held_out"]))
+    typer.echo(_table(sets["held_out"]))
 
 
 def _measure(

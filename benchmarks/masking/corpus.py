@@ -7,9 +7,11 @@ again, `{name2}` is a second person; every other slot is one identifier of its k
 import random
 import re
 import string
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from pathlib import Path
 
 from stdnum import luhn
 from stdnum.gb import nhs
@@ -18,14 +20,25 @@ from stdnum.iban import calc_check_digits
 from shared.privacy.masking import Entity, Span
 
 SLOT = re.compile(r"\{(\w+?)(\d?)\}")
-MONTHS = (
-    "January February March April May June July August September October November December".split()
-)
+MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What one split's texts are made of; no list is shared with another split."""
+    """What one set of texts is made of; no list is shared with another set."""
 
     name: str
     templates: Sequence[str]
@@ -39,6 +52,23 @@ class Sources:
     record_formats: Sequence[str]
     address_formats: Sequence[str]
     plain: Sequence[str]
+    listed_given: Sequence[str] = ()
+    listed_surnames: Sequence[str] = ()
+
+    def with_listed_names(self) -> "Sources":
+        """The same texts with names that are on the masker's lists."""
+        return replace(
+            self,
+            name=f"{self.name}_listed",
+            given=self.listed_given,
+            surnames=self.listed_surnames,
+        )
+
+
+def load(name: str) -> Sources:
+    """The set `tuning`, `development` or `held_out`."""
+    content = Path(__file__).with_name(f"{name}.toml").read_text("utf-8")
+    return Sources(name=name, **tomllib.loads(content))
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,8 @@ def tally(masker: Masker, cases: Iterable[Case]) -> Tally:
             result.covered[entity.kind][case.template].append(is_covered)
             result.named[entity.kind].append(entity.kind in {span.kind for span in touching})
             if not is_covered:
-                result.missed.append(
-                    f"{entity.kind} {case.text[entity.start : entity.end]!r} in {case.text!r}"
-                )
+                missed = case.text[entity.start : entity.end]
+                result.missed.append(f"{entity.kind} {missed!r} in {case.text!r}")
         for span in found:
             result.precise[span.kind].append(any(_overlap(span, e) for e in case.entities))
     return result
@@ -52,7 +51,7 @@ def _overlap(one: Span, other: Span) -> bool:
 
 
 def _covers(spans: Sequence[Span], entity: Span, text: str) -> bool:
-    """Whether every letter and digit of the entity is masked; commas and spaces give nothing away."""
+    """Whether every letter and digit of the entity is masked; commas and spaces may stay."""
     left = {place for place in range(entity.start, entity.end) if text[place].isalnum()}
     return not left - {place for span in spans for place in range(span.start, span.end)}
 

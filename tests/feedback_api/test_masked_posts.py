@@ -258,3 +258,24 @@ async def test_what_was_masked_and_blocked_is_counted(masking_client, blocking_c
     assert 'heed_masked_entities_total{kind="PHONE"}' in masked
     assert "heed_masking_blocked_posts_total 0.0" not in blocked
     assert not [secret for secret in RAW if secret in masked + blocked]
+
+
+async def test_a_masker_that_takes_too_long_means_503_and_nothing_stored(
+    shared_database_url, tmp_path, token, rows, capsys
+):
+    async with serving(
+        tmp_path, shared_database_url, masking="mask", masking_budget_s=0.000001
+    ) as transport:
+        client = calling(transport, token)
+        reply = await client.post("/feedback", json={"prompt": NOTE, "response": "r", "rating": 2})
+        batch = await client.post(
+            "/feedback/batch", json=[{"prompt": NOTE, "response": "r", "rating": 1}]
+        )
+        metrics = (await client.get("/metrics")).text
+
+    assert (reply.status_code, reply.json()["code"]) == (503, "masking_unavailable")
+    assert int(reply.headers["Retry-After"]) > 0
+    assert batch.json()["items"][0]["status"] == 503
+    assert 'heed_masking_failures_total{reason="timeout"}' in metrics
+    assert await rows(Feedback) == []
+    assert not [secret for secret in RAW if secret in "".join(capsys.readouterr())]

@@ -8,8 +8,8 @@ import asyncio
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,8 @@ class Waiting:
 class MaskingPool:
     """Masks rows in processes of its own.
 
-    `budget_s` is how long a row may take from its arrival, and a frame of rows in a process.
+    `budget_s` is how long a row may take from its arrival, and a frame of rows in a process;
+    `processes` are those that are ready.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class MaskingPool:
         self._pending: deque[Waiting] = deque()
         self._pending_bytes = 0
         self._something_waits = asyncio.Condition()
+        self.processes: set[Process] = set()
 
     async def mask(self, row: Row) -> Row:
         """The worker's result for one row: `changed`, `found` and `places`.
@@ -100,18 +102,31 @@ class MaskingPool:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._refuse(list(self._pending))
+            self._refuse_all()
 
     async def _serve(self) -> None:
+        """Feed one process, and the next one when it ends; while none starts, nobody waits."""
         while True:
+            has_started = False
             try:
                 async with _worker(self._command) as process:
-                    await self._feed(process)
+                    has_started = True
+                    with self._known(process):
+                        await self._feed(process)
             except (OSError, EOFError, TimeoutError, ValueError) as error:
                 self._on_failure("process")
                 log.error("masking process ended", type=type(error).__name__)
-                self._refuse(list(self._pending))
+                if not has_started and not self.processes:
+                    self._refuse_all()
                 await asyncio.sleep(PAUSE_S)
+
+    @contextmanager
+    def _known(self, process: Process) -> Iterator[None]:
+        self.processes.add(process)
+        try:
+            yield
+        finally:
+            self.processes.remove(process)
 
     async def _feed(self, process: Process) -> None:
         while True:
@@ -139,7 +154,12 @@ class MaskingPool:
             self._pending_bytes -= len(waiting.content)
         return [waiting for waiting in frame if not waiting.result.done()]
 
-    def _refuse(self, rows: list[Waiting]) -> None:
+    def _refuse_all(self) -> None:
+        self._refuse(self._pending)
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def _refuse(self, rows: Iterable[Waiting]) -> None:
         for waiting in rows:
             if not waiting.result.done():
                 waiting.result.set_exception(_unavailable())

@@ -19,7 +19,6 @@ WITH_DIGITS: tuple[Recogniser, ...] = (
     find_records,
     find_numbers,
     find_births,
-    find_ages,
     find_addresses,
     find_phones,
 )
@@ -48,8 +47,9 @@ class Masker:
         spans = list(find_contacts(text))
         named = self._names.get(text) or Names(text)
         spans += (names := named.spans(self._known))
+        spoken = named.words
+        spans += find_ages(text, spoken)
         if DIGIT.search(text):
-            spoken = named.words
             for recogniser in WITH_DIGITS:
                 spans += recogniser(text, spoken)
             spans += find_births_behind(text, names)

@@ -121,7 +121,7 @@ def _first_mentions(walk: Walk) -> Iterator[tuple[int, int]]:
 def _name_at(walk: Walk, place: int) -> int:
     """How many words of a name start here; 0 for none."""
     if not walk.words[place].is_large:
-        return _small_name(walk, place) if _may_be_small_name(walk, place) else 0
+        return _small_name(walk, place)
     if _is_announced(walk, place) and (count := walk.run(place, is_announced=True)):
         return count
     if walk.words[place].bare not in NOT_NAMES:
@@ -263,7 +263,15 @@ def _may_be_small_name(walk: Walk, place: int) -> bool:
 
 
 def _small_name(walk: Walk, place: int) -> int:
-    """Names typed in small letters, behind the plainest cues only."""
+    """Names that begin with a small letter: `van der Berg`, or all of it typed so."""
+    before = walk.lower(place - 1)
+    if before in TITLES and walk.words[place].bare in PARTICLES:
+        return walk.run(place, is_announced=True)
+    return _typed_small(walk, place) if _may_be_small_name(walk, place) else 0
+
+
+def _typed_small(walk: Walk, place: int) -> int:
+    """How many words are a name typed in small letters, behind the plainest cues only."""
     before = walk.lower(place - 1)
     two = f"{walk.lower(place - 2)} {before}"
     own = two in OWN_PHRASES or walk.words[place - 1].text.lower() == "name's"
