@@ -11,6 +11,7 @@ from heed_client import (
     HeedProblem,
     Span,
     TracingCorrection,
+    calls,
 )
 from heed_client.fields import Candidate
 from heed_client.resources import (
@@ -116,6 +117,22 @@ def test_a_refusal_is_a_typed_error_that_names_the_place(client):
     assert EXCHANGE["response"] not in str(refused.value)
 
 
+def test_a_call_shows_no_text():
+    shown = repr([calls.stars(4, **EXCHANGE), calls.prefer("Why?", "Gases.", "The sun.", "a")])
+
+    assert not [text for text in (*EXCHANGE.values(), "Gases.", "Why?") if text in shown]
+
+
+def test_an_id_may_hold_any_character(client):
+    client.interactions.record("Why?", "Gases.", interaction_id="a/b c?d#é%2F")
+    client.interactions.record_steps("a/b c?d#é%2F", ["Think"])
+    given = client.feedback.stars(4, interaction_id="a/b c?d#é%2F", feedback_id="f/b ?é%20")
+
+    assert client.interactions.get("a/b c?d#é%2F").response == "Gases."
+    assert len(client.interactions.steps("a/b c?d#é%2F").items) == 1
+    assert client.feedback.get(given.feedback_id).interaction_id == "a/b c?d#é%2F"
+
+
 def test_a_feedback_that_is_not_there_is_a_problem(client):
     with pytest.raises(HeedProblem, match="not_found"):
         client.feedback.get("fb_none")
@@ -123,7 +140,7 @@ def test_a_feedback_that_is_not_there_is_a_problem(client):
 
 def test_the_key_is_in_no_representation(url, token):
     with Heed(url, api_key=token) as client:
-        shown = repr([client, client._sender.options, vars(client._sender)])
+        shown = repr([client, client.feedback, client._sender.options, vars(client._sender)])
 
     assert token not in shown
 

@@ -44,8 +44,8 @@ class Post:
     """One body that the outbox can keep: where it goes, under which id, and what it is about."""
 
     path: str
-    body: dict[str, Any]
-    target: str
+    body: dict[str, Any] = field(repr=False)
+    target: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Call(Generic[R]):
     method: str
     path: str
     result: type[R]
-    body: Any = None
+    body: Any = field(default=None, repr=False)
     params: Mapping[str, Any] = field(default_factory=dict)
     posts: Sequence[Post] | None = None
     is_retried: bool = True

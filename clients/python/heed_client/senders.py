@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import httpx
 
 from heed_client.calls import Call
-from heed_client.errors import HeedError, HeedProblem, HeedUnreachable
+from heed_client.errors import HeedProblem, HeedUnreachable
 from heed_client.outbox import Outbox
 from heed_client.reading import Listing
 from heed_client.replies import read
@@ -55,7 +55,7 @@ class _Pool(Generic[Http]):
 
     def __init__(self, make: Callable[[], Http]) -> None:
         self._make = make
-        self._pools: dict[int, Http] = {}
+        self._pools = {os.getpid(): make()}
 
     def get(self) -> Http:
         """This process's pool. A forked child leaves its parent's alone, and open."""
@@ -83,10 +83,8 @@ def _request(client: httpx.Client | httpx.AsyncClient, call: Call[Any], limits: 
     )
 
 
-def _give_up(error: Exception) -> HeedError:
-    if isinstance(error, HeedError):
-        return error
-    return HeedUnreachable(f"No reply from Heed in time: {type(error).__name__}. Try again later.")
+def _unreachable(error: Exception) -> HeedUnreachable:
+    return HeedUnreachable(f"No reply from Heed: {type(error).__name__}. Try again later.")
 
 
 class Sender:
@@ -122,8 +120,10 @@ class Sender:
                 return read(reply, call.result)
             except (HeedProblem, httpx.RequestError) as error:
                 pause = attempts.pause_after(error) if call.is_retried else None
+                if pause is None and isinstance(error, HeedProblem):
+                    raise
                 if pause is None:
-                    raise _give_up(error) from error
+                    raise _unreachable(error) from error
             self.options.clock.sleep(pause)
 
     def iterate(self, listing: Listing[R]) -> Iterator[R]:
@@ -163,7 +163,7 @@ class AsyncSender:
         self.outbox = outbox
         self._pool = _Pool(lambda: httpx.AsyncClient(transport=transport, **options.http()))
         # The outbox's thread is the same for both clients: no event loop has to be free for it.
-        self._blocking = Sender(options, outbox=outbox)
+        self._blocking = Sender(options, outbox=outbox) if outbox is not None else None
 
     async def send(self, call: Call[R]) -> R:
         """The call's result.
@@ -182,8 +182,10 @@ class AsyncSender:
                 return read(reply, call.result)
             except (HeedProblem, httpx.RequestError) as error:
                 pause = attempts.pause_after(error) if call.is_retried else None
+                if pause is None and isinstance(error, HeedProblem):
+                    raise
                 if pause is None:
-                    raise _give_up(error) from error
+                    raise _unreachable(error) from error
             await self.options.clock.sleep_async(pause)
 
     async def iterate(self, listing: Listing[R]) -> AsyncIterator[R]:
@@ -199,6 +201,7 @@ class AsyncSender:
 
     async def close(self) -> None:
         """Close the outbox, which waits a little for what it holds, and the connections."""
-        await asyncio.to_thread(self._blocking.close)
+        if self._blocking is not None:
+            await asyncio.to_thread(self._blocking.close)
         if (pool := self._pool.take()) is not None:
             await pool.aclose()
