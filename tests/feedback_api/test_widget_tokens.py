@@ -8,10 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
+from services.feedback_api.app import create_app
+from services.feedback_api.config import FeedbackSettings
 from services.feedback_api.widget_tokens import Grant, origin_of, read, sign
 from shared.db.tables import Feedback, FeedbackHistory, InteractionRecord, Preference
 from shared.errors import Forbidden, InvalidInput, Unauthenticated
 from shared.keys import Scope, create_key, revoke_key
+from tests.feedback_api.conftest import with_state
 
 ORIGIN = "https://app.example"
 SECRET = b"one secret, because these tests share one database"
@@ -120,6 +123,32 @@ async def test_a_prompt_and_response_are_recorded_once_and_are_not_in_the_token(
     assert same.status_code == 200
     payload = tokens[0].removeprefix("heedw_").split(".")[0]
     assert "warm" not in base64.urlsafe_b64decode(payload + "==").decode()
+
+
+async def test_an_exchange_recorded_for_a_token_is_masked_like_any_other(
+    shared_database_url, tmp_path, token, rows
+):
+    settings = FeedbackSettings(
+        data_dir=tmp_path,
+        database_url=shared_database_url,
+        secret_key=SECRET.decode(),
+        masking="mask",
+    )
+    app = create_app(settings)
+    body = {"prompt": "Write to ann@example.com", "response": "Done.", "kinds": ["thumbs"]}
+
+    async with app.router.lifespan_context(app) as state:
+        transport = httpx.ASGITransport(with_state(app, state))
+        async with httpx.AsyncClient(transport=transport, base_url="http://heed") as masking:
+            for _ in range(2):
+                reply = await masking.post(
+                    "/widget-tokens", json=body | {"origin": ORIGIN}, headers=bearer(token)
+                )
+                assert reply.status_code == 201
+
+    (exchange,) = await rows(InteractionRecord)
+    assert exchange.user_prompt.startswith("Write to ")
+    assert "ann@example.com" not in exchange.user_prompt
 
 
 async def test_a_comparison_is_stored_with_the_order_it_was_shown_in(page, make, rows):

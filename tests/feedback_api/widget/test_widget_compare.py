@@ -3,7 +3,7 @@
 import pytest
 
 from shared.db.tables import Preference
-from tests.support.pages import saved
+from tests.support.pages import PAIR, saved
 
 playwright_api = pytest.importorskip("playwright.async_api", reason="NO BROWSER: no playwright")
 expect = playwright_api.expect
@@ -50,3 +50,38 @@ async def test_the_order_of_two_responses_is_drawn_anew(mount_comparison, page):
         orders.add(await element.evaluate("(element) => element.order.join('')"))
 
     assert orders == {"ab", "ba"}
+
+
+async def test_a_page_may_render_the_responses_itself(mount_comparison):
+    element = await mount_comparison(order=["b", "a"])
+
+    await element.evaluate(
+        "(element) => { const text = document.createElement('em');"
+        " text.slot = 'a'; text.textContent = 'Rendered.'; element.append(text); }"
+    )
+
+    shown = [
+        await element.get_by_role("region", name=f"Response {place}").aria_snapshot()
+        for place in (1, 2)
+    ]
+    assert "The sun." in shown[0]
+    assert "Rendered." in shown[1]
+    assert "Gases." not in shown[1]
+
+
+async def test_nothing_is_sent_before_both_responses_are_there(mount, rows, page):
+    texts = {"prompt": PAIR["prompt"], "responseA": PAIR["response_a"]}
+    element = await mount(
+        "heed-compare",
+        attributes={"streaming": ""},
+        properties=texts | {"responseB": "The"},
+        source={"compare": PAIR, "rater_id": 7},
+    )
+
+    await element.get_by_role("radio", name="Equally good").check()
+    await expect(element).to_have_attribute("state", "queued")
+    await element.evaluate("(element, text) => { element.responseB = text; }", PAIR["response_b"])
+    await element.evaluate("(element) => element.removeAttribute('streaming')")
+
+    await saved(element)
+    assert [row.outcome for row in await rows(Preference)] == ["tie"]

@@ -146,7 +146,7 @@ async def test_pages_of_other_origins_get_nothing_stored(page, mount, rows, host
 
     await playwright_api.expect(element).to_have_attribute("state", "failed")
     assert await rows(Feedback) == []
-    assert "blocked by CORS policy" in faults[0]
+    assert "blocked by CORS policy: Response to preflight request" in faults[0]
     faults.clear()
 
 
