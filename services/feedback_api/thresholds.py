@@ -2,11 +2,13 @@
 
 A sample is a live, settled row with training consent that nobody withdrew. New means: written by a
 transaction after the watermark, which is that of the last training or of the last time the
-threshold was reached, whichever is later. Counting starts where the last look stopped; only when
-that sum suffices are the rows themselves counted, since some of them may have gone again.
+threshold was reached, whichever is later. Counting starts where the last look stopped. When that
+sum suffices, and once a minute, all are counted anew: rows may have gone, and people may have given
+their consent again.
 """
 
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import (
@@ -65,6 +67,7 @@ class Tally:
     task_type: str | None
     span: Span
     count: int
+    counted_at: float
 
 
 @dataclass
@@ -72,6 +75,7 @@ class Thresholds:
     """Looks at every threshold of a deployment; remembers what it has counted."""
 
     sessions: async_sessionmaker[AsyncSession]
+    recount_s: float = 60.0
     tallies: dict[tuple[int, str], Tally] = field(default_factory=dict)
 
     async def check(self) -> int:
@@ -97,27 +101,27 @@ class Thresholds:
         threshold = Threshold.model_validate(schedule.threshold)
         span = await _span(session, schedule, threshold)
         key = (schedule.project_id, schedule.name)
-        counted = await self._add_up(session, key, threshold, span)
-        if counted >= threshold.new_samples:
+        tally = self._continued(key, threshold, span)
+        if tally is not None:
+            rest = Span(tally.span.before, span.before)
+            added = await count(session, schedule.project_id, threshold, rest)
+            tally = replace(tally, span=span, count=tally.count + added)
+        if tally is None or tally.count >= threshold.new_samples:
             counted = await count(session, schedule.project_id, threshold, span)
-        self.tallies[key] = Tally(threshold.task_type, span, counted)
-        if counted < threshold.new_samples:
+            tally = Tally(threshold.task_type, span, counted, time.monotonic())
+        self.tallies[key] = tally
+        if tally.count < threshold.new_samples:
             return False
         await _start(session, schedule, threshold, span)
         return True
 
-    async def _add_up(
-        self, session: AsyncSession, key: tuple[int, str], threshold: Threshold, span: Span
-    ) -> int:
-        """What was counted before and what has come since; all anew if the watermark moved."""
-        known = self.tallies.get(key)
-        if known is None or (known.task_type, known.span.since) != (
-            threshold.task_type,
-            span.since,
-        ):
-            return await count(session, key[0], threshold, span)
-        rest = Span(known.span.before, span.before)
-        return known.count + await count(session, key[0], threshold, rest)
+    def _continued(self, key: tuple[int, str], threshold: Threshold, span: Span) -> Tally | None:
+        """What was counted before, if it is of the same samples and not too long ago."""
+        tally = self.tallies.get(key)
+        if tally is None or time.monotonic() - tally.counted_at >= self.recount_s:
+            return None
+        is_same = (tally.task_type, tally.span.since) == (threshold.task_type, span.since)
+        return tally if is_same else None
 
 
 async def count(session: AsyncSession, project_id: int, threshold: Threshold, span: Span) -> int:
@@ -176,18 +180,22 @@ async def set_threshold(
 async def remove_threshold(
     session: AsyncSession, name: str, *, project_id: int, actor: str
 ) -> None:
-    """Take a schedule away; runs that it has enqueued stay.
+    """Take a threshold away; runs that it has enqueued stay.
 
     Raises:
         NotFound: there is none of this name.
     """
     gone = await session.scalar(
         delete(Schedule)
-        .where(col(Schedule.project_id) == project_id, col(Schedule.name) == name)
+        .where(
+            col(Schedule.project_id) == project_id,
+            col(Schedule.name) == name,
+            col(Schedule.threshold).is_not(None),
+        )
         .returning(col(Schedule.name))
     )
     if gone is None:
-        raise NotFound(f"There is no schedule {name}; see `heed retrain list`.")
+        raise NotFound(f"There is no threshold {name}; see `heed retrain list`.")
     audit(session, "retrain.off", actor=actor, target=f"schedule:{name}", project_id=project_id)
 
 

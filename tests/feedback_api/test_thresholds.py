@@ -171,6 +171,21 @@ async def test_consent_withdrawn_after_counting_counts_no_more(retraining, sessi
     assert reached == [0, 0, 1]
 
 
+async def test_consent_that_is_given_again_counts_again(retraining, sessions):
+    retraining.thresholds.recount_s = 0
+    await retraining.every(2)
+    for granted in (True, False):
+        async with sessions.begin() as session:
+            session.add(Consent(kind="rater", person="r_1", purpose="training", granted=granted))
+    await retraining.post(1)
+    await retraining.post(1, clinician_id="r_1", target="t")
+    before = await retraining.check()
+    async with sessions.begin() as session:
+        session.add(Consent(kind="rater", person="r_1", purpose="training", granted=True))
+
+    assert (before, await retraining.check()) == (0, 1)
+
+
 async def test_a_changed_row_is_not_counted_twice(retraining, sessions):
     await retraining.every(3)
     await retraining.post(2, rating=3)

@@ -15,6 +15,7 @@ from support.receivers import receiving
 
 from services.feedback_api.webhooks.addresses import Allowed, SystemResolver, is_public
 from services.feedback_api.webhooks.sending import Outcome, Sender
+from shared.errors import ConfigError
 
 CLOSED = [
     "0.0.0.0",
@@ -219,6 +220,12 @@ async def test_a_strange_url_is_a_failed_attempt_and_no_error(url):
 
     resolver.close()
     assert outcome.error.startswith("Nothing was sent: ")
+
+
+@pytest.mark.parametrize("entry", ["10.0.0.0/33", "https://hooks.internal/", ""])
+def test_an_entry_of_the_list_that_is_no_host_is_refused(entry):
+    with pytest.raises(ConfigError, match="HEED_WEBHOOK_ALLOW"):
+        Allowed.of(["hooks.internal", entry])
 
 
 async def test_proxies_of_the_environment_are_not_used(receiver, monkeypatch):

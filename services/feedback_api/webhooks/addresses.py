@@ -22,6 +22,8 @@ from typing import Any
 import httpcore
 from httpcore import SOCKET_OPTION
 
+from shared.errors import ConfigError
+
 Address = IPv4Address | IPv6Address
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
@@ -77,9 +79,18 @@ class Allowed:
 
     @classmethod
     def of(cls, entries: Iterable[str]) -> "Allowed":
-        """From entries such as `hooks.internal`, `10.1.2.3` and `10.0.0.0/8`."""
+        """From entries such as `hooks.internal`, `10.1.2.3` and `10.0.0.0/8`.
+
+        Raises:
+            ConfigError: an entry is neither a host nor a network.
+        """
         networks = [network for entry in entries if (network := _network(entry)) is not None]
         hosts = {entry.lower().rstrip(".") for entry in entries if _network(entry) is None}
+        if wrong := sorted(host for host in hosts if "/" in host or not host):
+            raise ConfigError(
+                f"HEED_WEBHOOK_ALLOW: {wrong[0]!r} is neither a host name nor a network; write "
+                "`hooks.internal` or `10.1.0.0/16`."
+            )
         return cls(frozenset(hosts), tuple(networks))
 
     def names(self, host: str) -> bool:

@@ -18,7 +18,12 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from services.feedback_api.webhooks.deliveries import message_id, queue_of, wait_before_next
+from services.feedback_api.webhooks.deliveries import (
+    QUEUE,
+    message_id,
+    queue_of,
+    wait_before_next,
+)
 from services.feedback_api.webhooks.sending import GONE, TIMEOUT_S, Outcome, Sender
 from services.feedback_api.webhooks.signing import signed_headers, unwrap
 from shared.contracts.values import RunStatus
@@ -222,7 +227,7 @@ async def _webhooks_with_due(session: AsyncSession) -> list[Webhook]:
     due = (
         select(col(Job.id))
         .where(
-            col(Job.queue) == func.concat("webhooks:", col(Webhook.id)),
+            col(Job.queue) == func.concat(QUEUE, col(Webhook.id)),
             col(Job.run_after) <= func.now(),
             is_due,
         )

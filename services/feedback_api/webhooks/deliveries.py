@@ -32,7 +32,7 @@ MAX_IDS = 500
 # While a receiver fails, new events of one type gather for so long and become one delivery.
 GATHER_S = 300
 MAX_REPLAYED = 10_000
-_QUEUE = "webhooks:"
+QUEUE = "webhooks:"
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Message:
     @property
     def is_foldable(self) -> bool:
         """Whether two of them may become one: a count and a list of ids."""
-        return {"count", "ids"} <= self.data.keys()
+        return self.data.keys() == {"count", "ids", "truncated"}
 
 
 def queue_of(webhook_id: UUID) -> str:
     """The queue, and the `schedule`, of a webhook's deliveries."""
-    return f"{_QUEUE}{webhook_id}"
+    return f"{QUEUE}{webhook_id}"
 
 
 def message_id(delivery_id: UUID) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpcore
 import httpx
@@ -74,8 +74,7 @@ class Sender:
             outcome = Outcome(error=f"The connection failed ({type(error).__name__}).")
         else:
             outcome = _judged(status, retry_after_s)
-        seconds = time.monotonic() - started
-        return Outcome(outcome.status, outcome.error, outcome.retry_after_s, seconds)
+        return replace(outcome, seconds=time.monotonic() - started)
 
     async def _post(
         self, url: str, headers: dict[str, str], body: bytes
