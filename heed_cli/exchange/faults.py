@@ -21,7 +21,7 @@ class FaultFile:
             elif path.exists():
                 self._open(keep_bytes)
         except OSError as error:
-            raise _unwritable(path, error) from None
+            raise unwritable(path, error) from None
 
     def __enter__(self) -> "FaultFile":
         return self
@@ -57,7 +57,7 @@ class FaultFile:
             file = self._file or self._open(0)
             file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
         except OSError as error:
-            raise _unwritable(self.path, error) from None
+            raise unwritable(self.path, error) from None
 
     def flush(self) -> int:
         """The size of the file once all of it is handed to the system, bytes."""
@@ -74,7 +74,8 @@ class FaultFile:
         return file
 
 
-def _unwritable(path: Path, error: OSError) -> InvalidInput:
+def unwritable(path: Path, error: OSError) -> InvalidInput:
+    """The refusal of a place for what an import must write down."""
     return InvalidInput(
         f"{path} cannot be written ({error.strerror}): name another place with --errors."
     )

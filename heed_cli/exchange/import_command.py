@@ -114,10 +114,13 @@ async def _import(source: Source, sender: Sender | Checker, attempt: Attempt) ->
 
 
 def _require_readable(file: Path) -> None:
-    if file.is_dir():
-        raise InvalidInput(f"{file} is a folder: name one file.")
-    if not file.exists():
-        raise InvalidInput(f"{file} cannot be read: No such file or directory.")
+    try:
+        with file.open("rb"):
+            return
+    except IsADirectoryError:
+        raise InvalidInput(f"{file} is a folder: name one file.") from None
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error.strerror}.") from None
 
 
 def _what(file: Path, origin: Origin, whereto: str, key: str | None) -> dict[str, object]:

@@ -104,6 +104,7 @@ async def import_file(
         HeedError: the file cannot be read further, or the API stays away; what is settled is kept.
     """
     with attempt.open_faults() as faults:
+        attempt.save(faults)
         try:
             async with aclosing(_settled(source, sender, attempt.settled_to)) as pieces:
                 async for piece, outcomes in pieces:

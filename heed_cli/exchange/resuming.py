@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from heed_cli.exchange.faults import FaultFile
+from heed_cli.exchange.faults import FaultFile, unwritable
 
 _EVERY_S = 1.0
 
@@ -62,7 +62,11 @@ class Attempt:
             self.save(faults)
 
     def save(self, faults: FaultFile) -> None:
-        """Write it down."""
+        """Write it down.
+
+        Raises:
+            InvalidInput: that is not possible there.
+        """
         self.faults_bytes = faults.flush()
         said = {
             "what": self.what,
@@ -71,8 +75,11 @@ class Attempt:
             "tally": asdict(self.tally),
         }
         aside = self.path.with_name(f".{self.path.name}.new")
-        aside.write_text(json.dumps(said))
-        aside.replace(self.path)
+        try:
+            aside.write_text(json.dumps(said))
+            aside.replace(self.path)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
         self._saved_at = time.monotonic()
 
     def forget(self) -> None:
