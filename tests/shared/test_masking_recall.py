@@ -1,7 +1,7 @@
 """What the masker finds in made texts does not get worse, and no text makes it slow.
 
-The floors are the lower ends of the intervals in benchmarks/results/masking.json; the sample here
-is smaller and its seed is fixed, so a test fails only when a recogniser changes.
+The floors are the lower ends of Wilson's intervals of what `make bench-masking` measured; the
+templates are the same here and the seed is fixed, so only a changed recogniser fails a test.
 """
 
 import subprocess
@@ -21,13 +21,13 @@ FLOORS = {
     "AGE": 0.96,
     "BANK_ACCOUNT": 0.9,
     "CARD": 0.9,
-    "DATE_OF_BIRTH": 0.57,
+    "DATE_OF_BIRTH": 0.81,
     "EMAIL": 0.97,
     "IP_ADDRESS": 0.9,
-    "NAME": 0.57,
+    "NAME": 0.7,
     "NATIONAL_ID": 0.95,
     "PHONE": 0.98,
-    "RECORD_NUMBER": 0.57,
+    "RECORD_NUMBER": 0.81,
     "URL": 0.9,
 }
 FLOOR_OF_LISTED_NAMES = 0.93
@@ -96,9 +96,9 @@ def test_templates_are_drawn_whole():
 
 HOSTILE = """
 a|1 |1|A |Abc |1-|a.|@|a@|:|1:|(|+1|http://www.|www.a?|1 Jan |born |date of birth is |GB82 WEST
-|12 Aa Bb Cc Street, |O'|van de |MRN |MRN A1 |lives at 1 A |call 12345 |a(at)b dot |Flat 2, |PO Box 1
-|1 A St, Aa, Aa, |John |name is x |aged 9|?a=|4111 |J. |123 456 789|1.1.1.|0161 496 0|X1234567
-|rue 1 rue a |zip code |Dr. |, |.\\n|é
+|12 Aa Bb Cc Street, |O'|van de |MRN |MRN A1 |lives at 1 A |call 12345 |a(at)b dot |Flat 2,
+|PO Box 1 |1 A St, Aa, Aa, |John |name is x |aged 9|?a=|4111 |J. |123 456 789|1.1.1.|0161 496 0
+|X1234567|rue 1 rue a |zip code |Dr. |, |.\\n|é
 """
 LIMITED = """
 import resource, sys

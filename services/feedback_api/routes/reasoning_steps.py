@@ -1,5 +1,6 @@
 """POST and GET the reasoning steps of an interaction."""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
@@ -45,10 +46,12 @@ async def post_steps(
         raise InvalidInput(f"An interaction id has 1 to {MAX_NAME} characters.")
     body = parse(BODY, source.raw_body)
     running = runtime(request)
-    posts = [
-        await running.admit(step_post(step, interaction_id, source))
-        for step in (body if isinstance(body, list) else [body])
-    ]
+    posts = await asyncio.gather(
+        *(
+            running.admit(step_post(step, interaction_id, source))
+            for step in (body if isinstance(body, list) else [body])
+        )
+    )
     steps = [ReasoningStep(**post.row) for post in posts]
     is_new = await queries.add_steps(session, steps, running.cipher)
     response.status_code = 201 if is_new else 200
