@@ -16,6 +16,7 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 from support.receivers import Received, Receiver, receiving
 
+from services.feedback_api.webhooks.deliveries import wake_couriers
 from shared.db.tables import AuditEntry, Job, Webhook
 
 POST = {"prompt": "Why is the sky blue?", "response": "Rayleigh scattering.", "rating": 4}
@@ -37,6 +38,10 @@ class Hooks:
         reply = await self.client.post("/webhooks", json=body)
         assert reply.status_code == 201, reply.text
         return reply.json()
+
+    async def test(self, webhook: dict[str, Any]) -> None:
+        """Ask for a test delivery, which is tried at once."""
+        assert (await self.client.post(f"/webhooks/{webhook['id']}/test")).status_code == 202
 
     async def arrived(self, number: int = 1) -> Received:
         """The so-manieth request, once it is there."""
@@ -70,6 +75,7 @@ class Hooks:
                 .where(col(Job.project_id) == self.project, col(Job.status) == "queued")
                 .values(**values)
             )
+            await wake_couriers(session)
 
 
 @pytest.fixture
@@ -97,16 +103,16 @@ async def test_attempts_are_counted_by_outcome(client, hooks):
 
     before = delivered((await client.get("/metrics")).text)
     webhook = await hooks.add()
-    await client.post(f"/webhooks/{webhook['id']}/test")
+    await hooks.test(webhook)
 
     await hooks.settled(webhook, "succeeded")
 
     assert delivered((await client.get("/metrics")).text) > before
 
 
-async def test_a_changed_body_does_not_verify(client, hooks):
+async def test_a_changed_body_does_not_verify(hooks):
     webhook = await hooks.add()
-    await client.post("/feedback", json=POST)
+    await hooks.test(webhook)
 
     request = await hooks.arrived()
 
@@ -144,10 +150,10 @@ async def test_a_webhook_hears_only_what_it_asked_for(client, hooks):
     ]
 
 
-async def test_a_failed_attempt_is_repeated_with_the_same_id(client, hooks):
+async def test_a_failed_attempt_is_repeated_with_the_same_id(hooks):
     hooks.receiver.reply = lambda number: (500 if number == 0 else 200, {})
-    webhook = await hooks.add("feedback.created")
-    await client.post("/feedback", json=POST)
+    webhook = await hooks.add()
+    await hooks.test(webhook)
     first = await hooks.arrived(1)
     waiting = await hooks.settled(webhook, "queued")
 
@@ -161,22 +167,22 @@ async def test_a_failed_attempt_is_repeated_with_the_same_id(client, hooks):
     assert (done["last_status"], done["attempts"], done["error"]) == (200, 2, None)
 
 
-async def test_a_receiver_that_asks_for_time_gets_it(client, hooks):
+async def test_a_receiver_that_asks_for_time_gets_it(hooks):
     hooks.receiver.reply = lambda _: (429, {"Retry-After": "3000"})
-    webhook = await hooks.add("feedback.created")
+    webhook = await hooks.add()
 
-    await client.post("/feedback", json=POST)
+    await hooks.test(webhook)
 
     delivery = await hooks.settled(webhook, "queued")
     wait = datetime.fromisoformat(delivery["next_attempt_at"]) - datetime.now(UTC)
     assert timedelta(seconds=2900) < wait <= timedelta(seconds=3000)
 
 
-async def test_a_redirect_is_not_followed(client, hooks):
+async def test_a_redirect_is_not_followed(hooks):
     hooks.receiver.reply = lambda _: (302, {"Location": "/elsewhere"})
-    webhook = await hooks.add("feedback.created")
+    webhook = await hooks.add()
 
-    await client.post("/feedback", json=POST)
+    await hooks.test(webhook)
 
     await hooks.arrived()
     delivery = await hooks.settled(webhook, "queued")
@@ -184,11 +190,11 @@ async def test_a_redirect_is_not_followed(client, hooks):
     assert [request.path for request in hooks.receiver.got] == ["/hook"]
 
 
-async def test_a_receiver_that_is_gone_is_switched_off(client, hooks, rows):
+async def test_a_receiver_that_is_gone_is_switched_off(hooks, rows):
     hooks.receiver.reply = lambda _: (410, {})
-    webhook = await hooks.add("feedback.created")
+    webhook = await hooks.add()
 
-    await client.post("/feedback", json=POST)
+    await hooks.test(webhook)
 
     delivery = await hooks.settled(webhook, "failed")
     assert delivery["last_status"] == 410
@@ -196,10 +202,10 @@ async def test_a_receiver_that_is_gone_is_switched_off(client, hooks, rows):
     assert "webhook.disable" in [entry.action for entry in await rows(AuditEntry)]
 
 
-async def test_a_delivery_out_of_attempts_failed_with_its_last_status(client, hooks):
+async def test_a_delivery_out_of_attempts_failed_with_its_last_status(hooks):
     hooks.receiver.reply = lambda _: (503, {})
-    webhook = await hooks.add("feedback.created")
-    await client.post("/feedback", json=POST)
+    webhook = await hooks.add()
+    await hooks.test(webhook)
     await hooks.settled(webhook, "queued")
 
     await hooks.change_waiting(max_attempts=2, run_after=func.now())
@@ -226,7 +232,7 @@ async def test_one_delivery_is_sent_again_under_its_id(client, hooks):
 async def test_everything_since_a_time_is_sent_again(client, hooks):
     webhook = await hooks.add()
     for number in (1, 2):
-        await client.post(f"/webhooks/{webhook['id']}/test")
+        await hooks.test(webhook)
         await hooks.arrived(number)
         await hooks.settled(webhook, "succeeded")
     shown = (await client.get(f"/webhooks/{webhook['id']}")).json()["deliveries"]
@@ -289,7 +295,7 @@ async def test_a_webhook_that_is_off_hears_nothing_and_is_not_tested(client, hoo
 async def test_a_removed_webhook_is_gone_and_what_waited_is_cancelled(client, hooks, rows):
     hooks.receiver.reply = lambda _: (500, {})
     webhook = await hooks.add()
-    await client.post(f"/webhooks/{webhook['id']}/test")
+    await hooks.test(webhook)
     await hooks.settled(webhook, "queued")
 
     reply = await client.delete(f"/webhooks/{webhook['id']}")
