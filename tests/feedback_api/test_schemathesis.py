@@ -21,15 +21,7 @@ from tests.support.fuzzing import find_faults
 
 EXAMPLES = 25 * int(os.environ.get("HEED_TEST_EXAMPLES", "6"))  # noqa: TID251 - the test's size
 DEEP = b"[" * 5000 + b"]" * 5000
-FIELDS = (
-    "response",
-    "response_a",
-    "context",
-    "rater_id",
-    "timestamp",
-    "annotations",
-    "feedback_id",
-)
+FIELDS = ("response", "response_a", "context", "rater_id", "timestamp", "feedback_id", "consent")
 PATHS = ("/feedback", "/feedback/batch", "/preference", "/interactions", "/interactions/i/steps")
 
 
