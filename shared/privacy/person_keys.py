@@ -16,10 +16,13 @@ from sqlmodel import col
 
 from shared.db.faults import reaching_database
 from shared.db.tables import SubjectKey
+from shared.errors import Overloaded
 from shared.privacy.keyring import KEY_BYTES, Keyring
 
 CHANNEL = "heed_subject_keys"
 PROJECT = ""  # stands for rows that name nobody: their key is the project's own
+TIMEOUT_S = 5.0
+MAX_ASKED = 10_000
 _PORTION = 1000
 
 Owner = tuple[int, str]
@@ -48,7 +51,10 @@ class PersonKeys:
         Raises:
             KeyMissing: a master key is missing.
             DatabaseUnavailable: Postgres cannot be reached.
+            Overloaded: too many people wait for their keys already.
         """
+        if len(self._asked) >= MAX_ASKED:
+            raise Overloaded("Too many posts wait for keys; try again.", retry_after_s=1)
         loop = asyncio.get_running_loop()
         wanted = {owner: self._asked.setdefault(owner, loop.create_future()) for owner in owners}
         if self._answering is None:
@@ -64,7 +70,7 @@ class PersonKeys:
             DatabaseUnavailable: Postgres cannot be reached.
         """
         with reaching_database():
-            async with self._sessions() as session:
+            async with asyncio.timeout(TIMEOUT_S), self._sessions() as session:
                 return await self._read(session, owners)
 
     async def check(self) -> None:
@@ -97,7 +103,7 @@ class PersonKeys:
     async def _settle(self, asked: dict[Owner, asyncio.Future[DataKey]]) -> None:
         try:
             with reaching_database():
-                async with self._sessions.begin() as session:
+                async with asyncio.timeout(TIMEOUT_S), self._sessions.begin() as session:
                     found = await self._make(session, sorted(asked))
         except BaseException as error:
             for future in asked.values():

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
@@ -14,7 +14,7 @@ from sqlmodel import col
 from shared.config import Settings
 from shared.db.columns import metadata
 from shared.db.tables import ReasoningStep, SubjectKey
-from shared.errors import ConfigError, KeyMissing, UnreadableText
+from shared.errors import ConfigError, DatabaseUnavailable, KeyMissing, Overloaded, UnreadableText
 from shared.privacy.fields import FieldCipher, destroy_person_keys, is_sealed, open_cipher
 from shared.privacy.keyring import load_keyring, new_master_key
 from shared.privacy.sealed_text import JSON_COLUMNS, SEALED
@@ -80,6 +80,33 @@ async def test_two_processes_that_meet_a_person_at_once_agree_on_one_key(session
     await cipher(sessions).unseal("rlhf_feedback", rows)
 
     assert rows == [feedback()] * 12
+
+
+async def test_a_database_that_does_not_answer_is_told_and_not_waited_for(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("shared.privacy.person_keys.TIMEOUT_S", 0.1)
+    async with sessions.begin() as session:
+        await session.execute(text("LOCK TABLE rlhf_subject_keys"))
+
+        with pytest.raises(DatabaseUnavailable):
+            await sealed(cipher(sessions))
+
+    assert is_sealed((await sealed(cipher(sessions)))["user_query"])
+
+
+async def test_of_too_many_that_wait_for_keys_some_are_refused(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("shared.privacy.person_keys.MAX_ASKED", 5)
+    ours = cipher(sessions)
+
+    posts = (sealed(ours, clinician_id=f"r_{n}") for n in range(40))
+    outcomes = await asyncio.gather(*posts, return_exceptions=True)
+
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Overloaded)]
+    assert 0 < len(refused) < 40
+    assert all(is_sealed(o["user_query"]) for o in outcomes if isinstance(o, dict))
 
 
 @pytest.mark.parametrize("person", ["r_ada", "s_bob"])

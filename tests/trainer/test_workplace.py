@@ -16,3 +16,11 @@ async def test_a_database_of_another_secret_is_refused(settings: TrainerSettings
     with pytest.raises(ConfigError, match="belongs to another HEED_SECRET_KEY"):
         async with open_workplace(other, database_url):
             pass
+
+
+async def test_encryption_without_a_master_key_is_refused(settings: TrainerSettings, database_url):
+    sealed = settings.model_copy(update={"encryption": "on"})
+
+    with pytest.raises(ConfigError, match="needs a master key"):
+        async with open_workplace(sealed, database_url):
+            pass
