@@ -189,9 +189,6 @@ class ArtifactError(HeedError):
 class MissingArtifact(ArtifactError):
     """A stored model or dataset does not lie where it was stored."""
 
-    code = "missing_artifact"
-    title = "The artifact is missing"
-
 
 class UnreadableText(HeedError):
     """A sealed text in the database was changed, or moved to where it does not belong."""
