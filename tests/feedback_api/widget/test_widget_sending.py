@@ -158,3 +158,21 @@ async def test_the_widget_may_be_loaded_from_heed_itself(page, mount, rows, host
 
     await saved(element)
     assert len(await rows(Feedback)) == 1
+
+
+async def test_what_was_just_said_is_sent_when_the_page_is_left(
+    mount, rows, client, hosts, eventually
+):
+    body = TEXTS | {"kinds": ["rating"], "origin": hosts["allowed"][1]}
+    made = (await client.post("/widget-tokens", json=body)).json()
+    element = await mount(
+        source=None, attributes={"kinds": "stars"}, properties={"token": made["token"]}
+    )
+
+    await element.get_by_role("radio", name="4 of 5 stars").check()
+    await element.page.goto("about:blank")
+
+    async def is_stored() -> bool:
+        return [row.rating for row in await rows(Feedback)] == [4]
+
+    assert await eventually(is_stored)
