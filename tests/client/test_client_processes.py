@@ -1,5 +1,6 @@
 """The outbox among processes that are killed, forked, or many."""
 
+import os
 import random
 import signal
 import subprocess
@@ -49,12 +50,30 @@ client.close()
 """
 
 
+OUTLIVES_ITS_PARENT = """
+import os, sys
+from heed_client import Heed
+
+url, key, path = sys.argv[1:]
+client = Heed("http://127.0.0.1:9", api_key=key, outbox=path)
+client.feedback.comment("a remark", prompt="Why?", response="before")
+reads, writes = os.pipe()
+child = os.fork()
+if child == 0:
+    os.close(writes)
+    os.read(reads, 1)
+    stored = client.feedback.comment("a remark", prompt="Why?", response="after")
+    os._exit(stored.state != "queued")
+client.outbox.close(timeout_s=0)
+os.close(writes)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
 Until = Callable[[Callable[[], bool]], None]
 
 
 def start(code: str, *arguments: object) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def kill_at_some_point(arguments: list[object], said: list[Path], until: Until) -> None:
@@ -85,10 +104,28 @@ def test_what_was_acknowledged_before_a_kill_is_stored_once(url, token, client, 
     assert len(stored) <= len(acknowledged) + len(files)  # one more each, at most
 
 
-def test_forked_processes_share_it_and_lose_nothing(url, token, client, tmp_path):
-    process = start(FORKS, url, token, tmp_path / "outbox.db")
-    said = process.communicate(timeout=120)
+def finish(process: "subprocess.Popen[str]") -> int:
+    """The exit status of a process, which ends with its children after a minute."""
+    try:
+        process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    return process.returncode
 
-    assert process.returncode == 0, said[1]
+
+def test_forked_processes_share_it_and_lose_nothing(url, token, client, tmp_path):
+    assert finish(start(FORKS, url, token, tmp_path / "outbox.db")) == 0
+
     rows = list(client.feedback.list())
     assert len({row.response for row in rows}) == len(rows) == 5 * (1 + 12 + 12 + 1)
+
+
+def test_a_child_keeps_posting_after_its_parent_has_closed(url, token, client, tmp_path):
+    path = tmp_path / "outbox.db"
+    assert finish(start(OUTLIVES_ITS_PARENT, url, token, path)) == 0
+
+    with Heed(url, api_key=token, outbox=path) as fresh:
+        assert fresh.flush(30)
+
+    assert {row.response for row in client.feedback.list()} == {"before", "after"}
