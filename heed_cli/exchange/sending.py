@@ -15,7 +15,8 @@ from shared.errors import Conflict, Forbidden, InvalidInput, Unauthenticated, Un
 
 MAX_ITEMS = 500
 MAX_BYTES = 512 * 1024  # half of what the feedback API takes unless told otherwise
-CONNECTIONS = 8
+BATCHES = 4  # at once: half of what the feedback API takes, so that others find room beside us
+SINGLES = 8
 _PATHS = {"feedback": "/feedback/batch", "preference": "/preference/batch"}
 _BUSY = (429, 502, 503, 504)
 _PATIENCE_S = 60.0
@@ -54,11 +55,11 @@ class Sender:
         self, url: str, key: str, *, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         self._url = url
-        limits = httpx.Limits(max_connections=CONNECTIONS)
+        self._batches, self._singles = asyncio.Semaphore(BATCHES), asyncio.Semaphore(SINGLES)
         self._http = httpx.AsyncClient(
             base_url=url,
             headers={"Authorization": f"Bearer {key}"},
-            limits=limits,
+            limits=httpx.Limits(max_connections=BATCHES + SINGLES),
             timeout=_TIMEOUT_S,
             trust_env=False,
             transport=transport,
@@ -116,7 +117,8 @@ class Sender:
         waiting = list(batch)
         while waiting:
             body = b"\n".join(item.body for item in waiting)
-            reply = await self._ask(path, body, "application/x-ndjson", patience)
+            async with self._batches:
+                reply = await self._ask(path, body, "application/x-ndjson", patience)
             if reply.status_code == 413 and len(waiting) > 1:
                 middle = len(waiting) // 2
                 for half in (waiting[:middle], waiting[middle:]):
@@ -132,9 +134,9 @@ class Sender:
         return settled
 
     async def _send_one(self, item: Item) -> list[Outcome]:
-        reply = await self._ask(
-            "/interactions", item.body, "application/json", _Patience(self._url)
-        )
+        async with self._singles:
+            patience = _Patience(self._url)
+            reply = await self._ask("/interactions", item.body, "application/json", patience)
         return [Outcome(item, reply.status_code) if reply.is_success else _refused(item, reply)]
 
     async def _ask(
@@ -160,7 +162,7 @@ class _Patience:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._deadline = time.monotonic() + _PATIENCE_S
+        self._deadline: float | None = None
         self._pause_s = _FIRST_PAUSE_S
 
     async def wait(self, asked: str | None, *, is_moving: bool = False) -> None:
@@ -169,7 +171,7 @@ class _Patience:
         Raises:
             Unavailable: nothing has moved for a minute.
         """
-        if is_moving:
+        if self._deadline is None or is_moving:
             self._deadline = time.monotonic() + _PATIENCE_S
         if time.monotonic() > self._deadline:
             raise Unavailable(
