@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -14,9 +14,17 @@ from heed_client import Heed
 from heed_client.timing import Clock
 from services.feedback_api.app import create_app
 from services.feedback_api.config import FeedbackSettings
+from tests.conftest import _database
 from tests.feedback_api.conftest import project, shared_sessions, token
 
 __all__ = ["project", "shared_sessions", "token"]
+
+
+@pytest.fixture(scope="session")
+async def shared_database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
+    """A database of its own: the server's background works must not do those of other tests."""
+    async with _database(postgres_url, template=template_database) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +33,7 @@ def server(shared_database_url: str, tmp_path_factory: pytest.TempPathFactory) -
     settings = FeedbackSettings(
         data_dir=tmp_path_factory.mktemp("client_api"),
         database_url=shared_database_url,
-        secret_key="one secret, because these tests share one database",
+        secret_key="a secret that is long enough for tests",
     )
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(create_app(settings), log_config=None, lifespan="on", ws="none")
