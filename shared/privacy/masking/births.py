@@ -43,9 +43,9 @@ AFTER = re.compile(
 )
 HINTS = words("birth_cues")
 FULL_DATE = re.compile(
-    rf",?\s?[(\[]?\s?(?:b\.?\s?)?(?P<date>(?:{DATE}))(?=\s?[)\],;]|\s?$)", re.I | re.M
+    rf"[,;|]?\s?[(\[–-]?\s?(?:b\.?\s?)?(?P<date>(?:{DATE}))(?=\s?[)\],;]|\s?$)", re.I | re.M
 )
-YEAR = re.compile(r"(?:18|19|20)\d\d|\d[-/.]\d{1,2}[-/.]\d\d")
+YEAR = re.compile(r"(?:18|19|20)\d\d|(?:\d[-/.]\d{1,2}|[a-z])[-/.]\d\d")
 
 OLD = r"(?P<age>9\d|1[01]\d|12[0-4])"
 MAY_BE_OLD = re.compile(r"(?:9\d|1[0-2]\d)(?!\d)")

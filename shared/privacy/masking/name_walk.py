@@ -9,7 +9,7 @@ GIVEN = words("given")
 SURNAMES = words("surnames")
 ANY_GIVEN = GIVEN | words("ambiguous_given")
 PARTICLES = words("particles")
-EPONYMS = words("eponyms")
+EPONYMS = words("eponyms") - GIVEN
 EPONYM_NOUNS = words("eponym_nouns")
 NOT_NAMES = words("not_names") | {"i'm"}
 # Never part of a name; what is a word and a name may continue one that something else announced.

@@ -33,6 +33,9 @@ STRONG_ACTS = words("strong_acts")
 
 LISTED = GIVEN | SURNAMES
 NOTES = words("notes")
+DIRECTING = words("directing")
+DESCRIBING = words("describing")
+CALLED = frozenset({"called", "named", "nicknamed", "aka", "alias"})
 SPEAKING = frozenset({"spoke", "speak", "speaks", "talked", "talk", "met", "meet", "discussed"})
 OWN_CUES = frozenset({"is", "was", "me", "name", "it", "its"})
 OWN_PHRASES = frozenset(
@@ -55,6 +58,7 @@ PASSIVE = re.compile(
     r"|referred|diagnosed|treated|transferred|brought|started|reviewed|examined|allergic|pregnant"
     r"|an?\s\d)"
 )
+HOUSE_BEHIND = re.compile(r",\s(?:(?:Flat|Unit|Apt|Suite)\.?\s\d{1,4},?\s)?\d{1,5}[A-Za-z]?\s[A-Z]")
 SENTENCE_END = re.compile(r"[.!?][)\"”’]?\s{1,3}|[,.!?]?[ \t]{0,3}\n\s{0,8}")
 CITATION = re.compile(r"[’']?s?,?\s(?:et\sal|and\scolleagues|&)|,?\s?\(?(?:18|19|20)\d\d[a-z]?\)?")
 
@@ -124,7 +128,7 @@ def _name_at(walk: Walk, place: int) -> int:
         return _small_name(walk, place)
     if _is_announced(walk, place) and (count := walk.run(place, is_announced=True)):
         return count
-    if walk.words[place].bare not in NOT_NAMES:
+    if walk.words[place].bare not in OTHER:
         count = walk.run(place, is_announced=True)
         if count and _is_reversed(walk, place, count):
             return count + walk.run(place + count, is_announced=True)
@@ -153,7 +157,7 @@ def _is_talk(walk: Walk, place: int) -> bool:
     if walk.lower(place) in LISTED or place + 1 >= len(walk.words):
         return False
     following = walk.words[place + 1]
-    is_prose = not following.is_large and following.bare not in PARTICLES | ACTS
+    is_prose = not following.is_large and following.bare not in PARTICLES | ACTS | {"here"}
     return is_prose and walk.gap(place + 1) == " "
 
 
@@ -177,9 +181,11 @@ def _is_related(walk: Walk, place: int, before: str, gap: str) -> bool:
         return bool(LOOSE.match(gap)) and len(gap) < 4 and "." not in gap
     if before == "is" and walk.lower(place - 2) in RELATIVES | {"patient"}:
         return _looks_like_name(walk, place)
-    if before in PERSONS and gap in (" ", ", ", ' "', " ("):
-        return before not in ("called", "named") or gap == " "
-    return False
+    if before in CALLED:
+        earlier = {walk.lower(place - back) for back in (2, 3, 4)}
+        is_person = not earlier.isdisjoint(RELATIVES | PERSONS)
+        return gap in (" ", ' "') and (is_person or _looks_like_name(walk, place))
+    return before in PERSONS and gap in (" ", ", ", ' "', " (")
 
 
 def _is_met(walk: Walk, place: int, before: str, gap: str) -> bool:
@@ -191,7 +197,8 @@ def _is_met(walk: Walk, place: int, before: str, gap: str) -> bool:
         return True
     is_met = before in WITH_VERBS or before in ("i'm", "am", "this")
     is_about = before in ("for", "to", "from", "of", "on") and walk.lower(place - 2) in NOTES
-    return (is_met or is_about) and _looks_like_name(walk, place)
+    is_sent = before == "to" and walk.lower(place - 2) in DIRECTING
+    return (is_met or is_about or is_sent) and _looks_like_name(walk, place)
 
 
 def _looks_like_name(walk: Walk, place: int) -> bool:
@@ -218,7 +225,23 @@ def _is_name(walk: Walk, place: int, count: int) -> bool:
         return False
     if AGE_BEHIND.match(behind) or (count > 1 and NUMBER_BEHIND.match(behind)):
         return True
-    return _acts(walk, place, count) or _signs(walk, place, count)
+    return (
+        _acts(walk, place, count)
+        or _signs(walk, place, count)
+        or (count > 1 and _is_described(walk, place + count))
+    )
+
+
+def _is_described(walk: Walk, following: int) -> bool:
+    """`…, her daughter`, `… (son)`, `…, who` behind two large words, or a house number."""
+    if following >= len(walk.words):
+        return False
+    if HOUSE_BEHIND.match(walk.text, walk.words[following - 1].end):
+        return True
+    if walk.gap(following) not in (", ", " (", ",", " - ", " – "):
+        return False
+    owned = walk.lower(following) in ("his", "her", "my", "their", "our", "the", "a", "an")
+    return walk.lower(following + owned) in DESCRIBING
 
 
 def _signs(walk: Walk, place: int, count: int) -> bool:
@@ -280,7 +303,7 @@ def _typed_small(walk: Walk, place: int) -> int:
         here in GIVEN and (before in TITLES | RELATIVES | GREETINGS | {"i'm", "am", "patient"})
     ):
         return 1 if here in SURNAMES and before in ("mr", "mrs", "ms", "dr", "miss") else 0
-    if here in NOT_NAMES or walk.gap(place).strip(" :,.\"'"):
+    if here in OTHER or walk.gap(place).strip(" :,.\"'"):
         return 0
     following = walk.lower(place + 1)
     is_plain = place + 1 < len(walk.words) and walk.gap(place + 1) == " "

@@ -11,7 +11,7 @@ KEEPER = (
     r"(?:(?:medical|health|hospital|clinical|clinic|patient|electronic)[ _-]{1,2}"
     r"(?:record|chart|file|case|unit|card|plan|insurance)"
     r"|patient|pt|hospital|clinic|case|chart|record|file|unit|accession|encounter|visit|admission"
-    r"|specimen|sample|study|participant|subject|member(?:ship)?|subscriber|beneficiary|policy|plan"
+    r"|pathology|lab(?:oratory)?|imaging|biopsy|report|specimen|sample|study|participant|subject|member(?:ship)?|subscriber|beneficiary|policy|plan"
     r"|group|insurance|claim|account|acct|prescription|rx|licen[cs]e|certificate|device|serial"
     r"|registration|referral|customer|client|employee|student)"
 )
