@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import asyncpg
 from sqlalchemy import exc
 
-from shared.errors import DatabaseUnavailable
+from shared.errors import DatabaseUnavailable, InvalidInput
 
 RETRY_AFTER_S = 2
 
@@ -21,6 +21,8 @@ _LOST = (
     asyncpg.InterfaceError,
     exc.TimeoutError,
 )
+
+_UNSTORABLE = (asyncpg.UntranslatableCharacterError, asyncpg.CharacterNotInRepertoireError)
 
 
 def database_unavailable() -> DatabaseUnavailable:
@@ -41,6 +43,14 @@ def unreachable(error: BaseException) -> DatabaseUnavailable | None:
         driver_error = getattr(error.orig, "__cause__", None)
         lost = error.connection_invalidated or isinstance(driver_error, _LOST)
     return database_unavailable() if lost else None
+
+
+def unstorable(error: BaseException) -> InvalidInput | None:
+    """The error to reply with when a text holds what Postgres has no place for, or None."""
+    driver_error = getattr(getattr(error, "orig", None), "__cause__", None)
+    if isinstance(error, _UNSTORABLE) or isinstance(driver_error, _UNSTORABLE):
+        return InvalidInput("Text cannot hold U+0000; remove it from the body and the address.")
+    return None
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import hmac
 import os
 import re
 import secrets
+import struct
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,7 @@ from shared.folders import make_private
 Kind = PersonKind | Literal["rater", "subject"]
 
 MIN_SECRET_CHARS = 32
+_LENGTH = struct.Struct(">Q").pack
 
 
 def load_secret(settings: Settings) -> bytes:
@@ -71,9 +73,12 @@ def mac(secret: bytes, purpose: str, *parts: bytes | str) -> bytes:
 
     Every part is preceded by its length, so that ("ab", "c") and ("a", "bc") differ.
     """
-    encoded = [part.encode() if isinstance(part, str) else part for part in (purpose, *parts)]
-    framed = [piece for part in encoded for piece in (len(part).to_bytes(8, "big"), part)]
-    return hmac.digest(secret, b"".join(framed), "sha256")
+    framed = bytearray()
+    for part in (purpose, *parts):
+        encoded = part.encode() if isinstance(part, str) else part
+        framed += _LENGTH(len(encoded))
+        framed += encoded
+    return hmac.digest(secret, framed, "sha256")
 
 
 def fingerprint(secret: bytes) -> bytes:

@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.db.faults import unreachable
+from shared.db.faults import unreachable, unstorable
 from shared.errors import HeedError, TooLarge
 from shared.logs import get_logger, places_of
 from shared.web.problems import problem_reply
@@ -94,7 +94,7 @@ def explain(error: Exception, log: structlog.stdlib.BoundLogger) -> HeedError:
     """What the caller is told about any failure; one that nobody expected is logged."""
     if isinstance(error, HeedError):
         return error
-    if (known := unreachable(error)) is not None:
+    if (known := unreachable(error) or unstorable(error)) is not None:
         return known
     # The message may hold a row's text, so only its type and the places are written.
     log.error("unexpected error", type=type(error).__name__, places=places_of(error))

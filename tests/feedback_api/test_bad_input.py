@@ -167,3 +167,12 @@ async def test_a_text_that_looks_encrypted_is_refused(client, looks_sealed):
     reply = await client.post("/feedback", json=body)
 
     assert (reply.status_code, reply.json()["errors"][0]["code"]) == (422, "looks_sealed")
+
+
+@pytest.mark.parametrize(
+    "address", ["/feedback?session_id=%00", "/preference?other=%00", "/feedback/%00"]
+)
+async def test_an_address_that_postgres_cannot_hold_is_refused(client, address):
+    reply = await client.get(address)
+
+    assert (reply.status_code, reply.json()["code"]) == (422, "invalid_input")
