@@ -142,3 +142,11 @@ async def saved(element: Any) -> None:
         "(element) => element.getAttribute('state') === 'saved'",
         arg=await element.element_handle(),
     )
+
+
+async def stored(page: Any, name: str) -> None:
+    """Wait until the page has heard that a post with this field is stored."""
+    await page.wait_for_function(
+        "(name) => events.some(([kind, said]) => kind === 'heed-submitted' && name in said.values)",
+        arg=name,
+    )

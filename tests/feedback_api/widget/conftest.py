@@ -16,6 +16,7 @@ from tests.support.pages import CHROMIUM, PAIR, TEXTS, Host, listen, open_page, 
 
 SECRET = b"one secret, because these tests share one database"
 AXE = "axe-core@4.14.1"
+PATIENCE_MS = 20_000
 Mount = Callable[..., Awaitable[Any]]
 
 
@@ -25,6 +26,7 @@ async def browser() -> AsyncIterator[Any]:
     if CHROMIUM is None:
         pytest.skip("NO BROWSER: the widget is not tested; apt-get install chromium")
     playwright_api = pytest.importorskip("playwright.async_api", reason="NO BROWSER: no playwright")
+    playwright_api.expect.set_options(timeout=PATIENCE_MS)
     async with playwright_api.async_playwright() as playwright:
         chromium = await playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.db.tables import Preference
-from tests.support.pages import PAIR, saved
+from tests.support.pages import PAIR, saved, stored
 
 playwright_api = pytest.importorskip("playwright.async_api", reason="NO BROWSER: no playwright")
 expect = playwright_api.expect
@@ -36,9 +36,7 @@ async def test_a_choice_can_be_changed_and_explained(mount_comparison, rows, pag
     await page.keyboard.type("Neither explains it.")
     await page.keyboard.press("Control+Enter")
 
-    await page.wait_for_function(
-        "() => events.length >= 2 && !document.querySelector('heed-compare[state=sending]')"
-    )
+    await stored(page, "comment")
     (row,) = await rows(Preference)
     assert (row.outcome, row.comments) == ("tie", "Neither explains it.")
 

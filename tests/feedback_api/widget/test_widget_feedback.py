@@ -3,7 +3,7 @@
 import pytest
 
 from shared.db.tables import Feedback, FeedbackHistory, InteractionRecord
-from tests.support.pages import TEXTS, saved
+from tests.support.pages import TEXTS, saved, stored
 
 playwright_api = pytest.importorskip("playwright.async_api", reason="NO BROWSER: no playwright")
 expect = playwright_api.expect
@@ -33,12 +33,13 @@ async def test_a_flipped_thumb_and_a_comment_are_one_live_row(mount, rows, page)
     await element.get_by_role("button", name="Good response").click()
     await saved(element)
     await element.get_by_role("button", name="Bad response").click()
+    await page.wait_for_function("() => events.length == 2")
     await element.get_by_role("button", name="Comment").click()
     await element.get_by_role("textbox").fill("No source given.")
     await element.get_by_role("button", name="Send").click()
 
     await expect(element.get_by_role("button", name="Comment")).to_be_focused()
-    await page.wait_for_function("() => events.length == 3")
+    await stored(page, "comment")
     (row,) = await rows(Feedback)
     assert (row.thumbs, row.comments) == ("down", "No source given.")
     assert [old.thumbs for old in await rows(FeedbackHistory)] == ["up", "down"]
@@ -46,12 +47,15 @@ async def test_a_flipped_thumb_and_a_comment_are_one_live_row(mount, rows, page)
 
 
 async def test_stars_are_chosen_with_the_arrow_keys(mount, rows, page):
+    await page.clock.install(time=0)
+    await page.clock.pause_at(60_000)
     element = await mount(attributes={"kinds": "stars"})
 
     await page.keyboard.press("Tab")
     await page.keyboard.press("Space")
     for _ in range(2):
         await page.keyboard.press("ArrowRight")
+    await page.clock.run_for(1_000)
 
     await saved(element)
     await expect(element.get_by_role("radio", name="3 of 5 stars")).to_be_focused()
@@ -69,7 +73,7 @@ async def test_every_control_works_with_the_keyboard_alone(mount, rows, page):
     await page.keyboard.press("Control+Enter")
 
     await expect(element.get_by_role("textbox")).to_be_hidden()
-    await page.wait_for_function("() => events.length == 2")
+    await stored(page, "comment")
     (row,) = await rows(Feedback)
     assert (row.thumbs, row.comments) == ("down", "No source.")
 
