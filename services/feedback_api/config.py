@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from services.feedback_api.webhooks.addresses import Allowed
 from shared.config import Settings
 
 RetainedTable = Literal[
@@ -104,3 +105,10 @@ class FeedbackSettings(Settings):
         '`{"rlhf_feedback": 730, "rlhf_audit_log": 1095}`; a table that is not named keeps its '
         "rows. See docs/erasure.md.",
     )
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _are_hosts_and_networks(cls, value: list[str]) -> list[str]:
+        """Refuse at the start what would keep every webhook from being delivered later."""
+        Allowed.of(value)
+        return value
