@@ -11,7 +11,8 @@ from typing import Any
 from heed_cli.demo.posts import Post
 from heed_cli.exchange import hh_rlhf, tabular
 from heed_cli.exchange.posts import Json, pair, text_of, wrong
-from heed_cli.exchange.reading import Row, read_rows
+from heed_cli.exchange.reading import read_rows
+from heed_cli.exchange.rows import Row
 from shared.errors import InvalidInput
 
 _ORIGIN = ("rater_id", "agent_name", "session_id")

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from heed_cli.deployment import Deployment
+from heed_cli.exchange.choosing import Selection
 from heed_cli.exchange.formats import FORMATS, Format, find_format
-from heed_cli.exchange.selecting import Selection
 from heed_cli.services import DataDir
 from heed_cli.terminal import done, hint, note, title, working
 from shared.config import Settings

@@ -10,9 +10,10 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
+from heed_cli.exchange.choosing import Selection
 from heed_cli.exchange.formats import Format, Writer
 from heed_cli.exchange.posts import MISSHAPEN, Json
-from heed_cli.exchange.selecting import Selection, read_groups
+from heed_cli.exchange.selecting import read_groups
 from heed_cli.exchange.stored import Group
 from heed_cli.exchange.writing import finish, lines_beside
 from shared.db.audit import audit, person_name

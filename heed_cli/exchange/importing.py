@@ -15,8 +15,9 @@ from heed_cli.exchange.checking import Checker
 from heed_cli.exchange.faults import FaultFile
 from heed_cli.exchange.formats import Format, require_columns
 from heed_cli.exchange.posts import MISSHAPEN, Origin
-from heed_cli.exchange.reading import Row, Watch, read_rows
+from heed_cli.exchange.reading import Watch, read_rows
 from heed_cli.exchange.resuming import Attempt, Tally
+from heed_cli.exchange.rows import Row
 from heed_cli.exchange.sending import Item, Outcome, Sender, to_item
 from shared.errors import Detail, InvalidInput
 

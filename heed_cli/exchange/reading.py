@@ -4,31 +4,20 @@ Only a piece of the file is in memory at any time. A row that cannot be read car
 that one bad line does not keep the others out; a file that cannot be read at all raises.
 """
 
-import csv
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from heed_cli.exchange.csv_rows import csv_rows
 from heed_cli.exchange.json_array import array_items
+from heed_cli.exchange.rows import Row, not_utf8
 from shared.errors import Detail, InvalidInput
 
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_LONGEST_FIELD = 10_000_000
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row: its number in the file, its place in words, and its columns or what is wrong."""
-
-    number: int
-    place: str
-    values: Mapping[str, Any] = field(default_factory=dict)
-    fault: Detail | None = None
 
 
 class Watch:
@@ -92,7 +81,7 @@ def read_rows(path: Path, watch: Watch | None = None) -> Iterator[Row]:
 
 def _text_rows(path: Path, kind: str, file: Any) -> Iterator[Row]:
     if kind in DELIMITERS:
-        yield from _csv_rows(path, file, DELIMITERS[kind])
+        yield from csv_rows(path, file, DELIMITERS[kind])
     elif kind == ".json" and _starts_array(file):
         yield from _array_rows(path, file)
     else:
@@ -128,63 +117,12 @@ def _json_row(number: int, place: str, line: bytes) -> Row:
     try:
         values = json.loads(line.decode())
     except UnicodeDecodeError:
-        return Row(number, place, fault=_not_utf8())
+        return Row(number, place, fault=not_utf8())
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
         return Row(number, place, fault=_not_json())
     return Row(number, place, values)
-
-
-def _csv_rows(path: Path, file: Iterable[bytes], delimiter: str) -> Iterator[Row]:
-    """A byte that is not UTF-8 becomes half of a surrogate pair, by which its row is known."""
-    csv.field_size_limit(_LONGEST_FIELD)
-    lines = (
-        line.decode("utf-8-sig" if number == 0 else "utf-8", "surrogateescape")
-        for number, line in enumerate(file)
-    )
-    reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
-    _require_header(path, reader)
-    while True:
-        try:
-            values = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            fault = Detail("", "not_csv", "The quotes of this line do not fit; correct it")
-            yield _csv_row(path, reader.line_num, {}, fault)
-            continue
-        yield _csv_row(path, reader.line_num, values, _csv_fault(values))
-
-
-def _require_header(path: Path, reader: "csv.DictReader[str]") -> None:
-    try:
-        names = "".join(reader.fieldnames or ())
-    except csv.Error:
-        raise InvalidInput(f"The first line of {path} does not name columns: correct it.") from None
-    if _is_odd(names):
-        raise InvalidInput(f"{path} is not UTF-8: save it in that encoding.")
-
-
-def _csv_row(path: Path, number: int, values: Mapping[str, Any], fault: Detail | None) -> Row:
-    return Row(number, f"{path.name}, line {number}", values, fault)
-
-
-def _csv_fault(values: Mapping[Any, Any]) -> Detail | None:
-    if None in values:
-        return Detail("", "too_many_fields", "There are more fields than the header has columns")
-    if None in values.values():
-        return Detail("", "too_few_fields", "There are fewer fields than the header has columns")
-    return _not_utf8() if _is_odd("".join(values.values())) else None
-
-
-def _is_odd(text: str) -> bool:
-    """Whether bytes that are not UTF-8 were read as halves of surrogate pairs."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def _parquet_rows(path: Path, source: Any) -> Iterator[Row]:
@@ -204,7 +142,3 @@ def _parquet_rows(path: Path, source: Any) -> Iterator[Row]:
 
 def _not_json() -> Detail:
     return Detail("", "not_json", "This is not one JSON object; correct or remove it")
-
-
-def _not_utf8() -> Detail:
-    return Detail("", "not_utf8", "This is not UTF-8; save the file in that encoding")

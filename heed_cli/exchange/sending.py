@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -10,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from heed_cli.exchange.patience import Patience
 from heed_cli.exchange.posts import Json, Post
 from shared.errors import Conflict, Forbidden, InvalidInput, Unauthenticated, Unavailable
 
@@ -19,8 +19,6 @@ BATCHES = 4  # at once: half of what the feedback API takes, so that others find
 SINGLES = 8
 _PATHS = {"feedback": "/feedback/batch", "preference": "/preference/batch"}
 _BUSY = (429, 502, 503, 504)
-_PATIENCE_S = 60.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _TIMEOUT_S = 60.0
 
 
@@ -112,7 +110,7 @@ class Sender:
     async def _send_batch(self, batch: Sequence[Item]) -> list[Outcome]:
         """One batch; items for which the API is busy go again, a batch too large in halves."""
         path = _PATHS[batch[0].post.kind]
-        patience = _Patience(self._url)
+        patience = Patience(self._url)
         settled: list[Outcome] = []
         waiting = list(batch)
         while waiting:
@@ -135,12 +133,12 @@ class Sender:
 
     async def _send_one(self, item: Item) -> list[Outcome]:
         async with self._singles:
-            patience = _Patience(self._url)
+            patience = Patience(self._url)
             reply = await self._ask("/interactions", item.body, "application/json", patience)
         return [Outcome(item, reply.status_code) if reply.is_success else _refused(item, reply)]
 
     async def _ask(
-        self, path: str, body: bytes, media: str, patience: "_Patience"
+        self, path: str, body: bytes, media: str, patience: "Patience"
     ) -> httpx.Response:
         while True:
             try:
@@ -155,35 +153,6 @@ class Sender:
 
     async def _post(self, path: str, body: bytes, media: str) -> httpx.Response:
         return await self._http.post(path, content=body, headers={"Content-Type": media})
-
-
-class _Patience:
-    """Waits longer each time, and gives up after a minute in which nothing was taken."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._deadline: float | None = None
-        self._pause_s = _FIRST_PAUSE_S
-
-    async def wait(self, asked: str | None, *, is_moving: bool = False) -> None:
-        """Wait as long as was asked for, else a little longer than the last time.
-
-        Raises:
-            Unavailable: nothing has moved for a minute.
-        """
-        if self._deadline is None or is_moving:
-            self._deadline = time.monotonic() + _PATIENCE_S
-        if time.monotonic() > self._deadline:
-            raise Unavailable(
-                f"The feedback API at {self._url} does not take posts: see `heed status`, then run "
-                "the same command again; it goes on where it stopped."
-            )
-        try:
-            pause_s = min(float(asked or ""), _PATIENCE_S)
-        except ValueError:
-            pause_s = self._pause_s
-        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
-        await asyncio.sleep(pause_s)
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -4,50 +4,53 @@ Rows first go into JSON Lines beside the target. Only then is it known which col
 what they hold, which CSV and Parquet must say at their beginning.
 """
 
-import csv
 import gzip
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
-from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from heed_cli.exchange.messages import is_conversation
+from heed_cli.exchange.columnar import common_kind, kind_of, write_csv, write_parquet
 from heed_cli.exchange.posts import Json
 from heed_cli.exchange.reading import DELIMITERS, file_kind
 from shared.errors import InvalidInput
 from shared.files import flush
 
-_AT_ONCE = 1000
 _LEVEL = 6  # of gzip: 9 takes twice as long for a few per cent
 
 
 class RowWriter:
     """Takes rows, and knows their columns."""
 
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
+    def __init__(self, file: IO[str], path: Path) -> None:
+        self._file, self._path = file, path
         self._kinds: dict[str, set[str]] = {}
         self.rows = 0
 
     def add(self, row: Json) -> None:
-        """Write one row."""
+        """Write one row.
+
+        Raises:
+            InvalidInput: the disk is full, or takes no more for another reason.
+        """
         for name, value in row.items():
-            self._kinds.setdefault(name, set()).add(_kind(value))
-        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            self._kinds.setdefault(name, set()).add(kind_of(value))
+        with _told_of(self._path):
+            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self.rows += 1
 
     def flush(self) -> None:
         """Have every row in the file."""
-        self._file.flush()
+        with _told_of(self._path):
+            self._file.flush()
 
     @property
     def columns(self) -> dict[str, str]:
         """Each column and what it holds: text, bool, int, float, messages, or json."""
-        return {name: _common_kind(kinds) for name, kinds in self._kinds.items()}
+        return {name: common_kind(kinds) for name, kinds in self._kinds.items()}
 
 
 @contextmanager
@@ -61,12 +64,11 @@ def lines_beside(path: Path) -> Iterator[tuple[RowWriter, Path]]:
     if path.is_dir():
         raise InvalidInput(f"{path} is a folder: name a file in it.")
     aside = path.with_name(f".{path.name}.{os.getpid()}.rows")
+    with _told_of(path):
+        file = _open_private(aside)
     try:
-        aside.touch(mode=0o600, exist_ok=False)
-        with aside.open("w", encoding="utf-8", newline="") as file:
-            yield RowWriter(file), aside
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be written: {error.strerror}.") from None
+        with file:
+            yield RowWriter(file, path), aside
     finally:
         aside.unlink(missing_ok=True)
 
@@ -76,20 +78,46 @@ def finish(lines: Path, columns: dict[str, str], path: Path) -> Path:
 
     Returns:
         The file that only needs to be renamed.
+
+    Raises:
+        InvalidInput: the disk is full, or takes no more for another reason.
     """
     ready = path.with_name(f".{path.name}.{os.getpid()}.ready")
-    ready.touch(mode=0o600)
+    try:
+        with _told_of(path):
+            ready.touch(mode=0o600)
+            _write_as(lines, columns, path, ready)
+            flush(ready)
+    except BaseException:
+        ready.unlink(missing_ok=True)
+        raise
+    return ready
+
+
+def _write_as(lines: Path, columns: dict[str, str], path: Path, ready: Path) -> None:
     kind = file_kind(path)
     if kind == ".parquet":
-        _write_parquet(lines, columns, ready)
-    else:
-        with ready.open("wb") as raw, _packed(raw, path) as file:
-            if kind in DELIMITERS:
-                _write_csv(lines, columns, file, DELIMITERS[kind])
-            else:
-                _write_json(lines, file, is_array=kind == ".json")
-    flush(ready)
-    return ready
+        write_parquet(lines, columns, ready)
+        return
+    with ready.open("wb") as raw, _packed(raw, path) as file:
+        if kind in DELIMITERS:
+            write_csv(lines, columns, file, DELIMITERS[kind])
+        else:
+            _write_json(lines, file, is_array=kind == ".json")
+
+
+def _open_private(path: Path) -> IO[str]:
+    path.touch(mode=0o600, exist_ok=False)
+    return path.open("w", encoding="utf-8", newline="")
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """Inside, what the disk refuses is said of the file that was asked for."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}.") from None
 
 
 @contextmanager
@@ -109,60 +137,3 @@ def _write_json(lines: Path, file: IO[str], *, is_array: bool) -> None:
             file.write(before + line.rstrip("\n"))
             before = ",\n"
         file.write("[]\n" if before.startswith("[") else "\n]\n")
-
-
-def _write_csv(lines: Path, columns: dict[str, str], file: IO[str], delimiter: str) -> None:
-    writer = csv.DictWriter(file, list(columns), delimiter=delimiter, lineterminator="\n")
-    writer.writeheader()
-    for row in _read(lines):
-        writer.writerow({name: _cell(value) for name, value in row.items()})
-
-
-def _write_parquet(lines: Path, columns: dict[str, str], ready: Path) -> None:
-    import pyarrow
-    from pyarrow.parquet import ParquetWriter
-
-    message = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
-    types = {
-        "text": pyarrow.string(),
-        "json": pyarrow.string(),
-        "bool": pyarrow.bool_(),
-        "int": pyarrow.int64(),
-        "float": pyarrow.float64(),
-        "messages": pyarrow.list_(message),
-    }
-    schema = pyarrow.schema([(name, types[kind]) for name, kind in columns.items()])
-    rows = _read(lines)
-    with ParquetWriter(ready, schema) as writer:
-        while part := list(islice(rows, _AT_ONCE)):
-            fitting = [{n: _typed(row.get(n), kind) for n, kind in columns.items()} for row in part]
-            writer.write_table(pyarrow.Table.from_pylist(fitting, schema=schema))
-
-
-def _read(lines: Path) -> Iterator[Json]:
-    with lines.open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
-
-
-def _cell(value: Any) -> Any:
-    return value if value is None or isinstance(value, str) else json.dumps(value)
-
-
-def _typed(value: Any, kind: str) -> Any:
-    return _cell(value) if kind in ("text", "json") else value
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return ""
-    if is_conversation(value) and all(set(one) == {"role", "content"} for one in value):
-        return "messages"
-    return {str: "text", bool: "bool", int: "int", float: "float"}.get(type(value), "json")
-
-
-def _common_kind(kinds: set[str]) -> str:
-    found = kinds - {""}
-    if found == {"int", "float"}:
-        return "float"
-    return found.pop() if len(found) == 1 else ("json" if found else "text")

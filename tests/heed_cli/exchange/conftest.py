@@ -9,13 +9,13 @@ from typing import Any
 import httpx
 import pytest
 
+from heed_cli.exchange.choosing import Selection
 from heed_cli.exchange.exporting import Export, export_rows
 from heed_cli.exchange.formats import find_format
 from heed_cli.exchange.importing import Source, import_file
 from heed_cli.exchange.posts import Origin
 from heed_cli.exchange.reading import Watch
 from heed_cli.exchange.resuming import Attempt, Tally
-from heed_cli.exchange.selecting import Selection
 from heed_cli.exchange.sending import Sender
 from services.feedback_api.app import create_app
 from services.feedback_api.config import FeedbackSettings
