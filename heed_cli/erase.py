@@ -120,6 +120,35 @@ def verify(
     done("genuine", f"erasure {said['erasure_id']}, finished {said['finished_at']}")
 
 
+def read_promises(settings: Settings) -> list[str]:
+    """What erasures of this deployment still promise, in words.
+
+    Raises:
+        HeedError: the database cannot be reached, or its schema is not current.
+    """
+    from sqlalchemy import select
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlmodel import col
+
+    from heed_cli.database import with_session
+    from shared.db.tables import Erasure
+    from shared.lineage import tainted_live
+
+    async def read(session: AsyncSession) -> list[str]:
+        is_open = select(Erasure).where(col(Erasure.finished_at).is_(None))
+        told = [
+            f"{erasure.id}: its files are not done since {erasure.created_at:%Y-%m-%d %H:%M}"
+            for erasure in await session.scalars(is_open.order_by(col(Erasure.id)))
+        ]
+        for live in await tainted_live(session):
+            until = str(live.erasure.receipt["deadline"])[:10]
+            model = f"{live.version.name} version {live.version.version} ({live.alias})"
+            told.append(f"{model} learned from erased rows and is retired on {until}")
+        return told
+
+    return with_session(settings, read)
+
+
 async def _ask(workplace: "Workplace", meant: Any, *, is_sure: bool) -> None:
     from services.feedback_api.erasure.holdings import find
 

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +24,7 @@ from heed_cli.deployment import (
     readiness,
 )
 from heed_cli.terminal import cells, console, done, hint, note, say, title, working
-from shared.errors import NotFound
+from shared.errors import HeedError, NotFound
 
 app = typer.Typer()
 DataDir = Annotated[
@@ -68,11 +68,14 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What runs, where, and with which model. Exit status 0 when all of it is ready."""
-    found = list(_states(Deployment.of(data_dir)))
+    deployment = Deployment.of(data_dir)
+    found = list(_states(deployment))
     if as_json:
         typer.echo(json.dumps([asdict(state) for state in found], indent=2))
     else:
         console.print(_table(found))
+        if all(state.is_fine for state in found if state.name == "postgres"):
+            _print_promises(deployment)
     raise typer.Exit(0 if all(state.is_fine for state in found) else 1)
 
 
@@ -168,6 +171,15 @@ def _table(states: Iterable[_State]) -> Table:
         )
         table.add_row(*row)
     return table
+
+
+def _print_promises(deployment: Deployment) -> None:
+    """Erasures whose files are not done, and live models that must go by a date."""
+    from heed_cli.erase import read_promises
+
+    with suppress(HeedError):  # the states above say what is wrong
+        for promise in read_promises(deployment.settings):
+            note("erasure", promise)
 
 
 def _duration(seconds: int | None) -> str:

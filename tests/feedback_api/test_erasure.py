@@ -10,6 +10,8 @@ from shared.contracts.values import Event
 from shared.db.tables import (
     AuditEntry,
     Consent,
+    Dataset,
+    DatasetRows,
     Decision,
     Erasure,
     Feedback,
@@ -25,6 +27,7 @@ from shared.db.tables import (
     SubjectKey,
 )
 from shared.keys import Scope, create_key
+from shared.lineage import CHUNK
 from shared.privacy import pseudonym
 
 SECRET = b"one secret, because these tests share one database"
@@ -287,6 +290,34 @@ async def test_receipts_are_listed_newest_first_and_read_one_by_one(post, erase,
     assert rest["next_cursor"] is None
     assert one.json()["receipt"]["state"] == "pending"
     assert (await client.get("/erasures/00000000-0000-7000-8000-000000000000")).status_code == 404
+
+
+async def test_the_lineage_of_an_erasure_names_its_datasets(
+    post, erase, client, rows, shared_sessions
+):
+    await post("/feedback", feedback(7))
+    (row,) = await rows(Feedback)
+    chunk, place = divmod(row.seq, CHUNK)
+    bits = bytearray(CHUNK // 8)
+    bits[place // 8] |= 1 << (place % 8)
+    async with shared_sessions.begin() as session:
+        dataset = Dataset(project_id=row.project_id, name="d", sha256="1", uri="u", rows=1)
+        session.add(dataset)
+        await session.flush()
+        session.add(DatasetRows(chunk=chunk, dataset_id=dataset.id, bits=bytes(bits)))
+
+    erased = await erase(7)
+
+    reply = await client.get(f"/lineage/dataset:{dataset.id}")
+    assert reply.json() == {
+        "node": f"dataset:{dataset.id}",
+        "ancestors": [f"erasure:{erased['id']}"],
+        "descendants": [],
+        "is_tainted": True,
+        "tainted_by": [erased["id"]],
+    }
+    assert (await client.get("/lineage/dataset:0")).status_code == 404
+    assert (await client.get("/lineage/nonsense")).status_code == 422
 
 
 async def test_posts_in_flight_are_erased_or_new_and_never_merged_with_what_is_gone(

@@ -14,8 +14,10 @@ from sqlmodel import SQLModel, col
 from services.feedback_api.erasure import ErasurePolicy, Person, erase_person
 from services.trainer.config import TrainerSettings
 from services.trainer.erasure_jobs import work_off_one
+from services.trainer.execution import train_here
 from services.trainer.snapshots import freeze_feedback, load_dataset
 from services.trainer.workplace import Workplace, open_workplace, run_folder, run_log
+from shared.contracts.training import RunKind, TrainingRequest
 from shared.contracts.values import PersonKind, RunStatus
 from shared.db.tables import (
     Dataset,
@@ -26,7 +28,7 @@ from shared.db.tables import (
 )
 from shared.exports import exports_folder, keep_export
 from shared.ids import new_id
-from shared.lineage import datasets_holding
+from shared.lineage import datasets_holding, tainted
 from shared.privacy.signing import is_genuine, public_key
 
 POLICY = ErasurePolicy(retrains=False, days=30)
@@ -311,3 +313,30 @@ async def test_a_worker_killed_between_two_snapshots_leaves_the_rest_to_the_next
         assert "canary" not in bench.texts_of(new)
     files = bench.workplace.store.root.glob("1/datasets/*")
     assert [path for path in files if "canary" in path.read_text()] == []
+
+
+async def test_a_model_that_was_in_training_when_its_rows_went_is_tainted(bench, settings, polite):
+    """The dataset is clean by the time the model is registered; what was read was not."""
+    mine, *others = polite(60)
+    mine.clinician_id = "r_a"
+    await bench.insert(mine, *others)
+    loop = asyncio.get_running_loop()
+    erased: list[Erasure] = []
+
+    async def erase_now() -> None:
+        erased.append(await bench.erase("r_a"))
+        await bench.work_off()
+
+    def show(_: float, stage: str) -> None:
+        if stage == "gate" and not erased:
+            asyncio.run_coroutine_threadsafe(erase_now(), loop).result()
+
+    request = TrainingRequest(kind=RunKind.REWARD_EMBEDDING)
+    url = settings.database_url.get_secret_value()
+    finished = await asyncio.to_thread(train_here, settings, url, request, show=show)
+
+    async with bench.sessions() as session:
+        dataset = await session.get_one(Dataset, finished.version.dataset_id)
+        nodes = await tainted(session)
+    assert dataset.rows == 59
+    assert nodes == {f"model:{finished.version.id}": [erased[0].id]}
