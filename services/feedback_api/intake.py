@@ -1,6 +1,6 @@
 """Turns a validated body into the row that is written: names, target, pseudonyms, consent."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,7 +71,7 @@ class Source:
     def of_item(self, raw_item: bytes, place: int) -> "Source":
         """The source of one item of a batch; its place extends the batch's Idempotency-Key."""
         key = f"{self.request_key}#{place}" if self.request_key else None
-        return replace(self, raw_body=raw_item, request_key=key)
+        return Source(**{**self.__dict__, "raw_body": raw_item, "request_key": key})
 
     def body_mac(self) -> bytes:
         """What tells a repeated body from another one."""
@@ -101,7 +101,9 @@ def feedback_post(body: FeedbackIn, source: Source) -> Post:
         "target": _target(body, source, prompt, text),
         "pending": body.interaction_id is None and text is None,
         "step": _step_key(step),
-        **step.model_dump(),
+        "step_id": step.step_id,
+        "step_order": step.step_order,
+        "step_content": step.step_content,
         "task_type": task_type,
         "user_query": prompt,
         "agent_response": text,

@@ -58,10 +58,16 @@ def _fault(item: Any, depth: int) -> str | None:
 
 
 def _is_unstorable(text: str) -> bool:
+    return "\0" in text or not (text.isascii() or _is_encodable(text))
+
+
+def _is_encodable(text: str) -> bool:
+    """Whether no half of a surrogate pair stands alone; asked of text beyond ASCII only."""
     try:
-        return b"\x00" in text.encode()
+        text.encode()
     except UnicodeEncodeError:
-        return True
+        return False
+    return True
 
 
 def _in_range(moment: datetime) -> datetime:
