@@ -301,7 +301,12 @@ async def test_a_schedule_without_threshold_is_left_alone(retraining, sessions):
 
 async def test_the_count_reads_the_index_and_not_the_table(retraining, sessions):
     await retraining.every(1000)
-    await retraining.post(3000, consent_training=False)
+    many = text(
+        "INSERT INTO rlhf_feedback (id, feedback_id, target, consent_training) "
+        "SELECT gen_random_uuid(), 'f' || n, 't' || n, false FROM generate_series(1, 3000) n"
+    )
+    async with sessions.begin() as session:
+        await session.execute(many)
     await retraining.post(20)
     async with sessions.begin() as session:
         await session.execute(text("ANALYZE rlhf_feedback"))
