@@ -11,8 +11,7 @@ from typing import Any, Generic, TypeVar, Unpack
 from urllib.parse import quote
 from uuid import uuid4
 
-from pydantic import BaseModel
-
+from heed_client.encoding import to_json
 from heed_client.errors import HeedMisuse
 from heed_client.fields import (
     About,
@@ -91,31 +90,6 @@ def _queued_item(post: Post, is_kept: bool) -> BatchItem:
 def _ids(post: Post) -> dict[str, Any]:
     names = ("feedback_id", "preference_id", "interaction_id")
     return {name: post.body[name] for name in names if name in post.body}
-
-
-def to_json(value: Any) -> bytes:
-    """Compact JSON in UTF-8; times as ISO 8601, this library's models as objects."""
-    try:
-        text = json.dumps(
-            value, ensure_ascii=False, separators=(",", ":"), default=_plain, allow_nan=False
-        )
-        return text.encode()
-    except UnicodeEncodeError:
-        raise HeedMisuse("A text holds half of a surrogate pair; send valid Unicode.") from None
-    except (ValueError, RecursionError) as error:
-        raise HeedMisuse("A value is no JSON: NaN, infinite, or inside itself.") from error
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, BaseModel):
-        return value.model_dump(exclude_none=True)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return list(value)
-    raise HeedMisuse(f"A {type(value).__name__} cannot be sent as JSON.")
 
 
 def thumbs(value: Thumb, **about: Unpack[About]) -> Call[FeedbackStored]:

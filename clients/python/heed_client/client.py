@@ -9,10 +9,11 @@ import httpx
 from heed_client.errors import HeedMisuse
 from heed_client.fields import InteractionFields
 from heed_client.interaction import AsyncInteraction, Interaction
+from heed_client.options import Options
 from heed_client.outbox import Outbox
 from heed_client.resources import AsyncFeedback, AsyncInteractions, Feedback, Interactions
 from heed_client.retrying import Retries
-from heed_client.senders import AsyncSender, Options, Sender
+from heed_client.senders import AsyncSender, Sender
 from heed_client.settings import FEEDBACK_URL, find_service
 from heed_client.timing import Clock
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from heed_client.calls import Call
 from heed_client.errors import HeedError, HeedMisuse, HeedProblem
+from heed_client.options import Options
 from heed_client.results import Result
 from heed_client.retrying import Retries
-from heed_client.senders import AsyncSender, Options, Sender
+from heed_client.senders import AsyncSender, Sender
 from heed_client.settings import REWARD_URL, find_service
 
 NO_MODEL_SCORE = 0.5

@@ -1,72 +1,21 @@
 """The two thin senders: one blocks, one awaits. What is sent and how it is retried is shared."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
-from importlib.metadata import version
-from typing import Any, Generic, TypeVar
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, TypeVar
 
 import httpx
 
 from heed_client.calls import Call
 from heed_client.errors import HeedProblem, HeedUnreachable
+from heed_client.options import Options, Pool
 from heed_client.outbox import Outbox
 from heed_client.reading import Listing
 from heed_client.replies import read
 from heed_client.results import Result
-from heed_client.retrying import Attempts, Retries
-from heed_client.settings import Service
-from heed_client.timing import Clock
+from heed_client.retrying import Attempts
 
 R = TypeVar("R", bound=Result)
-Http = TypeVar("Http")
-CONNECT_S = 5.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a client sends; times in seconds."""
-
-    service: Service
-    timeout_s: float = 10.0
-    retries: Retries = field(default_factory=Retries)
-    clock: Clock = field(default_factory=Clock)
-
-    def http(self) -> dict[str, Any]:
-        """What an HTTP client is made of."""
-        return {
-            "base_url": self.service.url,
-            "headers": {
-                "Authorization": f"Bearer {self.service.api_key.get_secret_value()}",
-                "User-Agent": f"heed-client/{version('heed-client')}",
-            },
-            "timeout": httpx.Timeout(self.timeout_s, connect=min(CONNECT_S, self.timeout_s)),
-        }
-
-    def timeout(self, attempts: Attempts) -> httpx.Timeout:
-        """The limits of one try: the usual ones, or what is left of the call's time."""
-        each = min(self.timeout_s, attempts.remaining_s())
-        return httpx.Timeout(each, connect=min(CONNECT_S, each))
-
-
-class _Pool(Generic[Http]):
-    """One connection pool for each process: two processes must not write into one connection."""
-
-    def __init__(self, make: Callable[[], Http]) -> None:
-        self._make = make
-        self._pools = {os.getpid(): make()}
-
-    def get(self) -> Http:
-        """This process's pool. A forked child leaves its parent's alone, and open."""
-        process = os.getpid()
-        if process not in self._pools:
-            self._pools[process] = self._make()
-        return self._pools[process]
-
-    def take(self) -> Http | None:
-        """This process's pool, to close it."""
-        return self._pools.pop(os.getpid(), None)
 
 
 def _request(client: httpx.Client | httpx.AsyncClient, call: Call[Any], limits: Any) -> Any:
@@ -99,7 +48,7 @@ class Sender:
     ) -> None:
         self.options = options
         self.outbox = outbox
-        self._pool = _Pool(lambda: httpx.Client(transport=transport, **options.http()))
+        self._pool = Pool(lambda: httpx.Client(transport=transport, **options.http()))
         if outbox is not None:
             outbox.start(self.send_once)
 
@@ -161,7 +110,7 @@ class AsyncSender:
     ) -> None:
         self.options = options
         self.outbox = outbox
-        self._pool = _Pool(lambda: httpx.AsyncClient(transport=transport, **options.http()))
+        self._pool = Pool(lambda: httpx.AsyncClient(transport=transport, **options.http()))
         # The outbox's thread is the same for both clients: no event loop has to be free for it.
         self._blocking = Sender(options, outbox=outbox) if outbox is not None else None
 

@@ -1,17 +1,16 @@
 """The outbox as an application sees it."""
 
-import atexit
 import logging
-import os
 import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from heed_client.calls import Post, stamped, to_json
+from heed_client.calls import Post, stamped
+from heed_client.encoding import to_json
 from heed_client.errors import HeedMisuse, Problem
-from heed_client.outbox.files import release_inherited
+from heed_client.outbox.lifetime import forget_open, remember_open
 from heed_client.outbox.records import CLOSED, FULL, Dropped, OnDrop, Refused, unusable
 from heed_client.outbox.store import Store
 from heed_client.outbox.worker import SendOnce, Tally, Worker
@@ -19,7 +18,6 @@ from heed_client.timing import Clock
 
 CAPACITY = 10_000
 MAX_BYTES = 256 * 1024 * 1024
-AT_EXIT_S = 2.0
 log = logging.getLogger("heed_client.outbox")
 
 
@@ -84,7 +82,7 @@ class Outbox:
         except (sqlite3.Error, OSError) as error:
             log.error("%s", unusable(error).detail)
         self._send = send
-        _open.add(self)
+        remember_open(self)
         self._wake()
 
     def put(self, posts: Sequence[Post]) -> list[bool]:
@@ -128,7 +126,7 @@ class Outbox:
         end = self._clock.monotonic() + timeout_s
         is_empty = self.flush(timeout_s)
         self._is_closed = True
-        _open.discard(self)
+        forget_open(self)
         if self._worker is not None:
             self._worker.stop(end - self._clock.monotonic() + 0.1)
         self._store.close()
@@ -181,11 +179,13 @@ class Outbox:
         except Exception as error:  # noqa: BLE001 - the application's own; sending must go on
             log.error("on_drop failed: %s", type(error).__name__)
 
-    def _before_fork(self) -> None:
+    def before_fork(self) -> None:
+        """No statement runs and no connection is open from here until `after_fork`."""
         self._starting.acquire()
         self._store.before_fork()
 
-    def _after_fork(self, *, is_child: bool) -> None:
+    def after_fork(self, *, is_child: bool) -> None:
+        """Go on; the child with a thread, counters and connections of its own."""
         if is_child:
             self._worker, self._tally = None, Tally()
         self._store.after_fork()
@@ -195,42 +195,3 @@ class Outbox:
 def _full_or_unusable(error: Exception) -> Problem:
     code = getattr(error, "sqlite_errorcode", None)
     return FULL if code == sqlite3.SQLITE_FULL else unusable(error)
-
-
-_open: set[Outbox] = set()
-_forking: list[Outbox] = []
-_one_fork = threading.Lock()
-
-
-def _before_fork() -> None:
-    _one_fork.acquire()
-    _forking.extend(_open)
-    for outbox in _forking:
-        outbox._before_fork()
-
-
-def _after_fork_in_parent() -> None:
-    while _forking:
-        _forking.pop()._after_fork(is_child=False)
-    _one_fork.release()
-
-
-def _after_fork_in_child() -> None:
-    release_inherited()
-    while _forking:
-        _forking.pop()._after_fork(is_child=True)
-    _one_fork.release()
-
-
-def _close_all() -> None:
-    for outbox in list(_open):
-        outbox.close(AT_EXIT_S)
-
-
-atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )

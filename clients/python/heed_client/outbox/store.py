@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from heed_client.calls import Post, to_json
+from heed_client.calls import Post
+from heed_client.encoding import to_json
 from heed_client.errors import Problem
 from heed_client.outbox.files import is_broken, open_database
 from heed_client.outbox.records import Refused, Waiting
