@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
+from urllib.parse import quote, unquote
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm.attributes import set_committed_value
@@ -178,12 +179,17 @@ def _people_of(row: MutableMapping[str, Any]) -> str:
     """Whom the row names, as its sealed texts repeat it."""
     rater, subjects = row.get("clinician_id"), row.get("subjects")
     if not subjects:
-        return rater or PROJECT
-    return "+".join(sorted({*subjects, rater} if rater else set(subjects)))
+        return _quoted(rater) if rater else PROJECT
+    return "+".join(sorted(map(_quoted, {*subjects, rater} if rater else set(subjects))))
+
+
+def _quoted(person: str) -> str:
+    """A pseudonym as it is; what came into the table another way, without `:` and `+`."""
+    return person if person.isidentifier() else quote(person, safe=" ")
 
 
 def _owners(project_id: int, people: str) -> list[Owner]:
-    return [(project_id, person) for person in people.split("+")]
+    return [(project_id, unquote(person)) for person in people.split("+")]
 
 
 def _lock_for(seal: Seal, keys: Mapping[Owner, DataKey]) -> Lock | None:

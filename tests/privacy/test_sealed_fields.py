@@ -125,6 +125,20 @@ async def test_destroying_any_of_the_people_makes_a_text_unreadable(
         assert await cipher(sessions).unseal("rlhf_feedback", [other]) == set()
 
 
+async def test_a_person_who_came_into_the_table_without_a_pseudonym_is_sealed_too(
+    sessions: Sessions,
+):
+    odd = {"clinician_id": "Dr. A:B+C 100%2B", "subjects": []}
+    row, other = await sealed(cipher(sessions), **odd), await sealed(cipher(sessions), **odd)
+
+    await cipher(sessions).unseal("rlhf_feedback", [row])
+    async with sessions.begin() as session:
+        assert await destroy_person_keys(session, 1, [odd["clinician_id"]]) == 1
+
+    assert row == feedback(**odd)
+    assert await cipher(sessions).unseal("rlhf_feedback", [other]) == {0}
+
+
 async def test_who_posts_again_after_an_erasure_gets_a_new_key(sessions: Sessions):
     before, ours = await sealed(cipher(sessions)), cipher(sessions)
     async with sessions.begin() as session:
