@@ -13,6 +13,7 @@ from benchmarks.masking.measure import false_alarms, speed, summarise, tally
 from benchmarks.masking.offload import compare
 from shared.privacy.masking import Masker
 
+SETS = ("held_out", "second_development", "development", "tuning")
 RESULT = Path(__file__).parents[1] / "results" / "masking.json"
 
 
@@ -27,18 +28,18 @@ def main(
 ) -> None:
     """Measure the masker on texts made for it."""
     masker = Masker()
-    held_out, development, tuning = load("held_out"), load("development"), load("tuning")
-    listed = (held_out.with_listed_names(), development.with_listed_names())
+    held_out, *earlier = (load(name) for name in SETS)
+    listed = [s.with_listed_names() for s in (held_out, *earlier) if s.listed_given]
     sets = {
         sources.name: _measure(masker, sources, per_template, seed, misses)
-        for sources in (held_out, development, *listed, tuning)
+        for sources in (held_out, *earlier, *listed)
     }
     result = {
         "seed": seed,
         "texts_per_template": per_template,
         "python": platform.python_version(),
         "sets": sets,
-        "false_alarms": {s.name: false_alarms(masker, s.plain) for s in (held_out, development)},
+        "false_alarms": {s.name: false_alarms(masker, s.plain) for s in (held_out, *earlier)},
         "speed": {
             "with_identifiers": speed(masker, [c.text for c in make_cases(held_out, 5, seed)]),
             "without": speed(masker, held_out.plain),

@@ -66,7 +66,7 @@ class Sources:
 
 
 def load(name: str) -> Sources:
-    """The set `tuning`, `development` or `held_out`."""
+    """The set of this name: `held_out`, or one that the recognisers were improved on."""
     content = Path(__file__).with_name(f"{name}.toml").read_text("utf-8")
     return Sources(name=name, **tomllib.loads(content))
 

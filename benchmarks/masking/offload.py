@@ -6,9 +6,12 @@ wants to wake every millisecond measures by how much it is late.
 
 import asyncio
 import itertools
+import resource
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from benchmarks.masking.corpus import load, make_cases
@@ -42,22 +45,39 @@ def _of_size(texts: "itertools.cycle[str]", size: int = 550) -> str:
 
 
 async def compare(seconds: float) -> dict[str, dict[str, float]]:
-    """Posts a second and lateness of the loop, milliseconds, for each way."""
-    masker = Masker()
+    """Posts a second, also per second of CPU, and lateness of the loop, for each way."""
     found = {}
-    with ThreadPoolExecutor(2) as threads:
-        loop = asyncio.get_running_loop()
-        found["two_threads"] = await _load(
-            lambda row: loop.run_in_executor(threads, mask_row, masker, row), seconds
-        )
-    for processes in (1, 2):
-        pool = MaskingPool(
-            processes=processes, budget_s=30, max_pending=10_000, on_failure=lambda _: None
-        )
-        async with pool.running():
-            await pool.mask({"comments": "warm"})
-            found[f"processes_{processes}"] = await _load(pool.mask, seconds)
+    for name, way in (("threads_2", _threads), ("processes_1", _one), ("processes_2", _two)):
+        used = _cpu_s()
+        async with way() as mask:
+            await mask({"comments": "warm"})
+            result = await _load(mask, seconds)
+        posts = result["posts_per_s"] * seconds
+        found[name] = result | {"posts_per_cpu_s": round(posts / (_cpu_s() - used), 1)}
     return found
+
+
+def _cpu_s() -> float:
+    """CPU time of this process and of those that have ended, seconds."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(sum(resource.getrusage(kind)[:2]) for kind in kinds)
+
+
+@asynccontextmanager
+async def _threads() -> AsyncIterator[Mask]:
+    masker, loop = Masker(), asyncio.get_running_loop()
+    with ThreadPoolExecutor(2) as threads:
+        yield lambda row: loop.run_in_executor(threads, mask_row, masker, row)
+
+
+@asynccontextmanager
+async def _processes(count: int) -> AsyncIterator[Mask]:
+    pool = MaskingPool(processes=count, budget_s=30, max_pending=10_000, on_failure=lambda _: None)
+    async with pool.running():
+        yield pool.mask
+
+
+_one, _two = partial(_processes, 1), partial(_processes, 2)
 
 
 async def _load(mask: Mask, seconds: float) -> dict[str, float]:

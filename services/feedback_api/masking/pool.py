@@ -5,6 +5,7 @@ killed, the rows it had are refused, and a new process serves the next ones.
 """
 
 import asyncio
+import math
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import deque
@@ -23,7 +24,7 @@ Row = dict[str, Any]
 log = get_logger("masking")
 
 WORKER = ("-m", "services.feedback_api.masking.worker")
-FRAME_ROWS = 64
+FRAME_ROWS = 32
 FRAME_BYTES = 128 * 2**10
 MAX_PENDING_BYTES = 64 * 2**20
 START_S = 30.0
@@ -141,12 +142,13 @@ class MaskingPool:
                 self._refuse(frame)
 
     async def _take(self) -> list[Waiting]:
-        """What waits, up to a frame; a large row goes alone."""
+        """A fair share of what waits, up to a frame; a large row goes alone."""
         async with self._something_waits:
             await self._something_waits.wait_for(lambda: self._pending)
+        share = min(FRAME_ROWS, math.ceil(len(self._pending) / self._processes))
         frame: list[Waiting] = []
         size = 0
-        while self._pending and len(frame) < FRAME_ROWS:
+        while self._pending and len(frame) < share:
             size += len(self._pending[0].content)
             if frame and size > FRAME_BYTES:
                 break
