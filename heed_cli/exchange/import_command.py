@@ -101,7 +101,8 @@ async def _import(source: Source, sender: Sender | Checker, attempt: Attempt) ->
         TimeElapsedColumn(),
     )
     began, before = time.monotonic(), attempt.tally.rows
-    with Progress(*columns, console=console, transient=True) as bar:
+    is_shown = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not is_shown) as bar:
         task = bar.add_task("import", total=1.0, rows=0, speed=0.0)
 
         def show(tally: Tally) -> None:

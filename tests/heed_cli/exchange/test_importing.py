@@ -303,6 +303,19 @@ async def test_consent_and_task_hold_for_every_row(place, tmp_path):
     assert found == [(False, "triage"), (False, "triage")]
 
 
+async def test_consent_given_later_changes_the_rows_that_are_there(place, tmp_path):
+    path = write(tmp_path / "rows.jsonl", *rated(2))
+    await place.take_in("csv", path, consent=True)
+
+    tally = await place.take_in("csv", path, consent=False)
+
+    async with place.sessions() as session:
+        statement = select(Feedback).where(col(Feedback.project_id) == place.project)
+        found = [row.consent_training for row in await session.scalars(statement)]
+    assert (tally.stored, tally.repeated) == (0, 2)
+    assert found == [False, False]
+
+
 async def test_a_key_without_the_scope_or_of_nobody_ends_the_import_at_once(place):
     async with place.sessions.begin() as session:
         given = {"name": "reader", "scopes": [Scope.FEEDBACK_READ], "project_id": place.project}
