@@ -94,7 +94,7 @@ class FeedbackSettings(Settings):
         2, ge=1, le=64, description="Processes that mask posts, when masking is not off."
     )
     masking_budget_s: float = Field(
-        5.0,
+        15.0,
         gt=0,
         le=60,
         description="How long masking a post may take; beyond, it is refused with 503.",
