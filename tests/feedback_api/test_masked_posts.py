@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from services.feedback_api.app import create_app
 from services.feedback_api.config import FeedbackSettings
+from services.feedback_api.masking.rows import NEEDED
 from shared.db.tables import Feedback, InteractionRecord, Preference, ReasoningStep
 
 NOTE = (
@@ -258,6 +259,23 @@ async def test_what_was_masked_and_blocked_is_counted(masking_client, blocking_c
     assert 'heed_masked_entities_total{kind="PHONE"}' in masked
     assert "heed_masking_blocked_posts_total 0.0" not in blocked
     assert not [secret for secret in RAW if secret in masked + blocked]
+
+
+def test_every_column_is_masked_or_known_as_an_id():
+    """A new column must be put on one side or the other."""
+    ids = {"session_id", "agent_name", "decision_id", "key_id", "clinician_id", "target", "step"}
+    ids |= {"feedback_id", "preference_id", "interaction_id", "step_id", "id", "chat_id"}
+    ids |= {"thumbs", "feedback_type", "preferred", "outcome", "ranking", "presented_order"}
+    ids |= {"model_version"}
+    derived = {"corrected_response"}
+    texts = {
+        column.name
+        for table in (Feedback, Preference, InteractionRecord, ReasoningStep)
+        for column in table.__table__.c
+        if str(column.type) in ("VARCHAR", "TEXT", "JSON", "JSONB")
+    }
+
+    assert texts == NEEDED | ids | derived
 
 
 async def test_a_masker_that_takes_too_long_means_503_and_nothing_stored(
