@@ -106,7 +106,7 @@ def execute(desk: Desk, reporter: Reporter) -> Finished:
     with _beating(desk, reporter):
         reporter(0.0, "dataset", {})
         frozen = desk.transact(lambda session: _dataset_of(session, desk))
-        dataset = _load(desk, frozen)
+        dataset = load_frozen(desk, frozen)
         with desk.workplace.store.workspace(run_folder(desk.run.id)) as folder:
             trained = train_reward(
                 desk.request,
@@ -207,7 +207,7 @@ async def _say_what_it_read(session: AsyncSession, version: ModelVersion, read_s
     session.add(edge)
 
 
-def _load(desk: Desk, frozen: Dataset) -> RewardDataset:
+def load_frozen(desk: Desk, frozen: Dataset) -> RewardDataset:
     """What the dataset holds, also when an erasure rewrites it at this moment.
 
     Raises:

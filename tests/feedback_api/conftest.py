@@ -107,3 +107,27 @@ def eventually() -> Callable[[Callable[[], Awaitable[bool]]], Awaitable[bool]]:
         return False
 
     return wait
+
+
+@pytest.fixture
+def erase(client):
+    """Erases a person over HTTP; what the reply says."""
+
+    async def ask(person, kind="rater", status=202):
+        reply = await client.delete(f"/subjects/{person}", params={"kind": kind})
+        assert reply.status_code == status, reply.text
+        return reply.json()
+
+    return ask
+
+
+@pytest.fixture
+def post(client):
+    """Sends a post that must be accepted; what the reply says."""
+
+    async def send(path, body, **headers):
+        reply = await client.post(path, json=body, headers=headers)
+        assert reply.is_success, reply.text
+        return reply.json()
+
+    return send

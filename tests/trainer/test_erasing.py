@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import SQLModel, col
@@ -14,7 +15,9 @@ from sqlmodel import SQLModel, col
 from services.feedback_api.erasure import ErasurePolicy, Person, erase_person
 from services.trainer.config import TrainerSettings
 from services.trainer.erasure_jobs import work_off_one
+from services.trainer.examples import RewardDataset
 from services.trainer.execution import train_here
+from services.trainer.runs import Desk, load_frozen
 from services.trainer.snapshots import freeze_feedback, load_dataset
 from services.trainer.workplace import Workplace, open_workplace, run_folder, run_log
 from shared.contracts.training import RunKind, TrainingRequest
@@ -340,3 +343,25 @@ async def test_a_model_that_was_in_training_when_its_rows_went_is_tainted(bench,
         nodes = await tainted(session)
     assert dataset.rows == 59
     assert nodes == {f"model:{finished.version.id}": [erased[0].id]}
+
+
+async def test_a_run_reads_its_dataset_again_when_it_was_rewritten_meanwhile(
+    bench, settings, polite
+):
+    """A run that is tried again knows its dataset already; the file may go at that moment."""
+    mine, *others = polite(60)
+    mine.clinician_id = "r_a"
+    await bench.insert(mine, *others)
+    frozen = await bench.freeze()
+    await bench.erase("r_a")
+    await bench.work_off()
+
+    def read() -> RewardDataset:
+        opened = open_workplace(settings, settings.database_url.get_secret_value())
+        run = TrainingRun(id=new_id(), kind="reward_embedding")
+        with start_blocking_portal() as portal, portal.wrap_async_context_manager(opened) as place:
+            return load_frozen(Desk(run, place, portal), frozen)
+
+    dataset = await asyncio.to_thread(read)
+
+    assert len(dataset.train_pairs) + len(dataset.test_pairs) == 59

@@ -91,9 +91,9 @@ class Held:
         """Whether there is nothing to erase."""
         return not self.interactions and not any(self.versions.values())
 
-    def add(self, table: Any, row: Row[Any]) -> None:
+    def add(self, table: Any, row_id: uuid.UUID, seq: int) -> None:
         """Count one version in."""
-        self.versions.setdefault(table.__tablename__, {})[row.id] = row.seq
+        self.versions.setdefault(table.__tablename__, {})[row_id] = seq
 
     def live(self, table: Any) -> list[uuid.UUID]:
         """The ids of a table's rows."""
@@ -187,7 +187,7 @@ async def _of_rater(session: AsyncSession, person: Person) -> Held:
             column = col(getattr(place, kind.id_column))
             for row in await _read_any(session, place, person, column, client_ids):
                 if row.seq >= first.get((row.client_id, row.target), row.seq + 1):
-                    held.add(place, row)
+                    held.add(place, row.id, row.seq)
     return held
 
 
@@ -203,7 +203,7 @@ async def _of_subject(session: AsyncSession, person: Person) -> Held:
         for place in (table, history):
             column, wanted = col(place.target), sorted(targets[table])
             for row in await _read_any(session, place, person, column, wanted):
-                held.add(place, row)
+                held.add(place, row.id, row.seq)
     for chats in portions(sorted(held.chats)):
         named = col(InteractionRecord.interaction_id) == any_(texts(chats))
         statement = select(col(InteractionRecord.id), col(InteractionRecord.interaction_id)).where(

@@ -27,7 +27,7 @@ async def keep_promises(sessions: Sessions, settings: FeedbackSettings) -> None:
     while True:
         try:
             with reaching_database():
-                expired = await expire_rows(sessions, dict(settings.retention_days))
+                expired = await expire_rows(sessions, settings.retention_days)
                 acted = await look_after_models(sessions, ErasurePolicy.of(settings))
                 again = await take_up_failed(sessions)
             log.info("promises are kept", expired=dict(expired), models=acted, jobs=again)

@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Row, any_, func, or_, select
+from sqlalchemy import any_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
+from services.feedback_api.config import RetainedTable
 from services.feedback_api.erasure.holdings import Held, hold, portions, texts
 from services.feedback_api.erasure.recording import Cause, record
 from services.feedback_api.erasure.removal import remove_held
@@ -48,7 +49,7 @@ Sessions = async_sessionmaker[AsyncSession]
 Find = Callable[[AsyncSession, int, datetime], Awaitable[Held]]
 
 
-async def expire_rows(sessions: Sessions, days: Mapping[str, int]) -> Counter[str]:
+async def expire_rows(sessions: Sessions, days: Mapping[RetainedTable, int]) -> Counter[str]:
     """How many rows of each table, and months of partitioned ones, were kept long enough."""
     gone: Counter[str] = Counter()
     for table, kept_days in days.items():
@@ -108,9 +109,8 @@ async def _find_versions(
         .limit(AT_ONCE)
     )
     held = Held()
-    rows: Sequence[Row[Any]] = (await session.execute(statement)).all()
-    for row in rows:
-        held.add(table, row)
+    for row in (await session.execute(statement)).all():
+        held.add(table, row.id, row.seq)
     return held
 
 
