@@ -8,7 +8,7 @@ REPORT ?=
 TESTS ?= tests
 .DEFAULT_GOAL := help
 BENCH ?=
-.PHONY: bench-ingest chaos fuzz help install demo test test-fast up down check format lint types contracts openapi docs audit sbom docker-lint bench-masking clean
+.PHONY: bench-ingest bench-ingest-peer chaos fuzz help install demo test test-fast up down check format lint types contracts openapi docs audit sbom docker-lint bench-masking clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ sbom: install ## Write the software bill of materials, CycloneDX JSON, to build/
 
 bench-ingest: install ## Posts a second beside the ceiling and an ORM commit each (needs wrk; 7 minutes)
 	$(BIN)/python benchmarks/ingest.py $(BENCH)
+
+bench-ingest-peer: ## Install Phoenix aside, for a row of its own in bench-ingest
+	$(PYTHON) -m venv build/phoenix
+	build/phoenix/bin/python -m pip install --quiet 'arize-phoenix[pg]'
 
 chaos: install ## 20,000 posts while Postgres and the API are killed again and again
 	$(BIN)/python benchmarks/chaos.py $(BENCH)

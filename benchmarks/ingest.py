@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 from ingest_batches import measure_batches
 from ingest_overload import measure_overload
+from ingest_peer import measure_peer
 from ingest_servers import Place, Run, Server, machine, place, serving, wrk
 from rich.console import Console
 from rich.table import Table
@@ -67,6 +68,7 @@ def main(
         runs = measure_rows(here, chosen, rounds=rounds, seconds=seconds)
         batches = measure_batches(here, seconds=seconds) if not only else {}
         overload = measure_overload(here, seconds=seconds) if not only else {}
+    peer = measure_peer(data, rounds=rounds, seconds=seconds) if not only else {}
     result = {
         **ratios(runs),
         "machine": facts,
@@ -76,6 +78,7 @@ def main(
         "rows": {name: summary(done) for name, done in runs.items()},
         "batches": batches,
         "overload": overload,
+        "peer_phoenix": peer,
     }
     show(result)
     target = out or RESULTS / f"ingest-{os.cpu_count()}-cores.json"

@@ -45,14 +45,14 @@ class Place:
         """The URL of a fresh database with all tables, the key and no rows."""
         name = f"bench_{secrets.token_hex(6)}"
         statement = f'CREATE DATABASE "{name}" TEMPLATE "{self.template}"'
-        asyncio.run(_execute(self.postgres.url("postgres"), statement))
+        asyncio.run(execute(self.postgres.url("postgres"), statement))
         return self.postgres.url(name)
 
     def drop_database(self, url: str) -> None:
         """Free its disk space again."""
         name = url.partition("?")[0].rpartition("/")[2]
-        statement = f'DROP DATABASE "{name}" WITH (FORCE)'
-        asyncio.run(_execute(self.postgres.url("postgres"), statement))
+        statement = f'DROP DATABASE "{name}"'
+        asyncio.run(execute(self.postgres.url("postgres"), statement))
 
     def postgres_cpu_s(self) -> float:
         """CPU seconds of the server and of all its processes, ended ones too."""
@@ -84,7 +84,7 @@ async def _new_key(url: str) -> str:
         await engine.dispose()
 
 
-async def _execute(url: str, statement: str) -> None:
+async def execute(url: str, statement: str) -> None:
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(statement)
@@ -147,9 +147,11 @@ def serving(
     place.drop_database(url)
 
 
-def wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_until_ready(
+    port: int, process: subprocess.Popen[bytes], within_s: float = START_S
+) -> None:
     """Return once the server replies; raises RuntimeError when it ends or takes too long."""
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + within_s
     while time.monotonic() < deadline and process.poll() is None:
         with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz"):
             return
