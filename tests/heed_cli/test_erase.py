@@ -69,6 +69,9 @@ def post_canaries(service, canary):
     post(service, "/feedback", **rater, **same, **first, rating=1, **said)
     post(service, "/feedback", **rater, **same, **first, rating=2, comment=canary("comment"))
     post(service, "/feedback", **rater, **same, response=canary("other"), thumbs="up")
+    asked = {"kind": "rater", "person_id": "clinician-canary"}
+    post(service, "/consents", **asked, consent={"training": True})
+    assert service.get("/consents", params=asked).is_success
     refused = {"rating": 99, "comment": canary("refused")} | rater
     assert service.post("/feedback", json=refused).status_code == 422
     pair = {"response_a": f"{POLITE} {canary('a')}", "response_b": f"{RUDE} {canary('b')}"}
@@ -109,7 +112,8 @@ def test_nothing_of_an_erased_person_is_left_where_that_is_promised(running, ser
     post_enough_to_train_on(service)
     post_canaries(service, canary)
     running.done("dataset", "prepare")
-    running.done("train", "embedding", HEED_GATE="not_worse")
+    running.done("train", "embedding", HEED_GATE="manual")
+    running.done("models", "promote", "1", "--reason", "for the test")
     running.done("export", "trl-preference")
     before = traces(running, canary)
     receipts = running.home / "receipts"
@@ -122,6 +126,7 @@ def test_nothing_of_an_erased_person_is_left_where_that_is_promised(running, ser
 
     assert "reward version 1 (champion) learned from erased rows" in running("status").stdout
     assert "tainted" in running.done("models", "list")
+    assert "clean" in running.done("lineage", "dataset:1")
     assert set(before["pg_dump"]) == canary.all.keys() - {"rater", "subject", "refused"}
     assert any("datasets" in place for place in before)
     assert any("exports" in place for place in before)
