@@ -45,6 +45,7 @@ def with_state(app: Any, state: Any) -> Any:
         scope["state"] = dict(state)
         await app(scope, receive, send)
 
+    call.runtime = state["runtime"]  # type: ignore[attr-defined]
     call.writer = state["runtime"].feedback  # type: ignore[attr-defined]
     call.cipher = state["runtime"].cipher  # type: ignore[attr-defined]
     return call

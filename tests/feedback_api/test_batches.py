@@ -1,9 +1,12 @@
 """POST /feedback/batch and /preference/batch: each item on its own."""
 
+import asyncio
 import json
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from services.feedback_api.writer import FEEDBACK, Post, Writer
 from shared.db.tables import Feedback, Preference
 
 GOOD = [{"prompt": "p", "response": "r", "rating": 4, "feedback_id": f"f{n}"} for n in range(3)]
@@ -83,3 +86,34 @@ async def test_an_item_that_fails_unexpectedly_takes_no_other_with_it(client, ro
     assert [result["status"] for result in results] == [201, 500, 201]
     assert results[1]["problem"]["code"] == "internal_error"
     assert sorted(row.feedback_id for row in await rows(Feedback)) == ["f0", "f2"]
+
+
+async def test_batches_beyond_those_under_way_are_told_to_retry(client, rows, monkeypatch):
+    monkeypatch.setattr(client._transport.app.runtime.batches, "_free", 1)
+    batches = [[GOOD[0] | {"feedback_id": f"f{n}"}] for n in range(4)]
+
+    replies = await asyncio.gather(
+        *(client.post("/feedback/batch", json=batch) for batch in batches)
+    )
+
+    refused = [reply for reply in replies if reply.status_code == 503]
+    assert refused
+    assert {reply.json()["code"] for reply in refused} == {"overloaded"}
+    assert {reply.headers["retry-after"] for reply in refused} == {"1"}
+    assert len(await rows(Feedback)) == len(replies) - len(refused)
+    again = await client.post("/feedback/batch", json=batches[0])
+    assert again.status_code == 207, "a place was not given back"
+
+
+async def test_a_single_post_is_committed_before_the_items_of_batches():
+    writer = Writer(None, FEEDBACK, max_pending=1000, retry_s=1, registry=CollectorRegistry())
+    row = {"id": None, "project_id": 1, "feedback_id": "f"}
+    posts = [Post(kind=FEEDBACK, row=row, body_mac=b"") for _ in range(600)]
+    for post in posts[:-1]:
+        writer.enqueue(post, in_bulk=True)
+    writer.enqueue(posts[-1])
+
+    group = writer._take()
+
+    assert [waiting.post for waiting in group] == [posts[-1], *posts[: len(group) - 1]]
+    assert len(group) < len(posts)
