@@ -1,10 +1,12 @@
 """Time-ordered ids, made here because `uuidv7()` is core in Postgres only from 18 on."""
 
 import os
+import re
 import time
 import uuid
 
 _NANOS_PER_MILLI = 1_000_000
+_PLAIN = re.compile(r"[\w:.=/+-]{1,128}", re.ASCII)
 
 
 def new_id() -> uuid.UUID:
@@ -22,3 +24,8 @@ def new_id() -> uuid.UUID:
 def public_id(prefix: str) -> str:
     """A readable id for rows whose client sent none, such as `fb_0192…` for feedback."""
     return f"{prefix}_{new_id().hex}"
+
+
+def is_plain(text: object) -> bool:
+    """Whether it can be an id, a number or a time, and no sentence, name of two words or e-mail."""
+    return _PLAIN.fullmatch(str(text)) is not None

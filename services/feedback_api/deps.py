@@ -21,8 +21,10 @@ from services.feedback_api.widget_tokens import widget_token_of
 from services.feedback_api.writer import FEEDBACK, Accepted, Post, Writer
 from shared.contracts.storable import MAX_NAME
 from shared.db.audit import audit
+from shared.db.columns import Json
 from shared.db.faults import reaching_database
 from shared.errors import InvalidInput
+from shared.ids import is_plain
 from shared.keys import KeyCache, Principal, Scope, require, token_of
 from shared.privacy.fields import FieldCipher
 from shared.web import explain_validation
@@ -30,6 +32,11 @@ from shared.web import explain_validation
 T = TypeVar("T")
 
 MAX_PAGE = 100
+# What routes that read rows know; anything else in a query string is the caller's own invention.
+FILTERS = frozenset(
+    {"session_id", "agent_name", "interaction_id", "task_type", "since", "days", "cursor", "limit"}
+)
+NO_ID = "(not an id)"
 
 
 @dataclass(frozen=True)
@@ -112,11 +119,24 @@ async def _reader(
         session,
         "rows.read",
         actor=principal.actor,
-        target=request.url.path,
+        target=_what_was_read(request),
         project_id=principal.project_id,
-        detail={"query": dict(request.query_params)} if request.query_params else None,
+        detail=_how_it_was_filtered(request),
     )
     return principal
+
+
+def _what_was_read(request: Request) -> str:
+    """The path; only its template when a part of it is no id, for the log never holds a text."""
+    parts = request.path_params.values()
+    return request.url.path if all(map(is_plain, parts)) else request.scope["route"].path_format
+
+
+def _how_it_was_filtered(request: Request) -> Json | None:
+    """The filters there are, and their values that are ids, numbers or times."""
+    given = {name: value for name, value in request.query_params.items() if name in FILTERS}
+    kept = {name: value if is_plain(value) else NO_ID for name, value in given.items()}
+    return {"query": kept} if kept else None
 
 
 async def _cipher(request: Request) -> FieldCipher:

@@ -6,7 +6,6 @@ process takes them at a time, which keeps what happens together in one delivery.
 waits for any of this, nor tells of it: the outbox is looked at every second.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from services.feedback_api.webhooks.deliveries import (
 )
 from shared.db.columns import Json
 from shared.db.tables import Webhook
+from shared.ids import is_plain
 
 BATCH = 200
 BACKLOG_SHOWN = 100_000
@@ -60,7 +60,6 @@ _BACKLOG = text("""
 SELECT count(*) AS events, coalesce(extract(epoch FROM now() - min(created_at)), 0) AS oldest_s
 FROM (SELECT created_at FROM rlhf_outbox WHERE dispatched_at IS NULL ORDER BY id LIMIT :most) AS w
 """)
-_ID = re.compile(r"[\w:.@/+=-]{1,128}")
 
 
 class Told(NamedTuple):
@@ -185,5 +184,5 @@ def ids_and_counts(payload: Any) -> Any:
     if isinstance(payload, list):
         return [kept for item in payload[:MAX_IDS] if (kept := ids_and_counts(item)) is not None]
     if isinstance(payload, str):
-        return payload if _ID.fullmatch(payload) else None
+        return payload if is_plain(payload) else None
     return payload
