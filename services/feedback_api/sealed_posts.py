@@ -19,7 +19,7 @@ def sealing(cipher: FieldCipher) -> Stage:
         return _refuse_lookalikes
 
     async def seal(post: Post) -> None:
-        await cipher.seal(TABLES[post.kind.name], post.row)
+        post.used_keys = await cipher.seal(TABLES[post.kind.name], post.row)
 
     return seal
 

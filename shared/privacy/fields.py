@@ -7,6 +7,8 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -14,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm.attributes import set_committed_value
 
 from shared.config import Settings
-from shared.errors import UnreadableText
+from shared.errors import Overloaded, UnreadableText
 from shared.privacy.keyring import Keyring, load_keyring
 from shared.privacy.person_keys import (
     CHANNEL,
@@ -40,8 +42,10 @@ from shared.privacy.sealed_text import (
 __all__ = [
     "CHANNEL",
     "FieldCipher",
+    "UsedKey",
     "destroy_person_keys",
     "is_sealed",
+    "key_destroyed",
     "open_cipher",
     "sealed_columns",
 ]
@@ -50,6 +54,15 @@ CACHE_S = 30.0
 CACHE_SIZE = 10_000
 _CHECK_EVERY_S = 60.0
 _AT_ONCE = 100  # texts opened before other work on the event loop has its turn
+
+UsedKey = tuple[int, str, datetime]  # the key of a person of a project, and when it was made
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    since: float
+    lock: Lock
+    keys: tuple[UsedKey, ...]
 
 
 class FieldCipher:
@@ -63,26 +76,31 @@ class FieldCipher:
         self.keyring = keyring
         self.is_on = is_on
         self._keys = keys
-        self._locks: OrderedDict[tuple[int, str], tuple[float, Lock]] = OrderedDict()
+        self._locks: OrderedDict[tuple[int, str], _Remembered] = OrderedDict()
         self._generation = 0
         self._checked_until = 0.0
 
-    async def seal(self, table_name: str, row: MutableMapping[str, Any]) -> None:
+    async def seal(self, table_name: str, row: MutableMapping[str, Any]) -> tuple[UsedKey, ...]:
         """Seal the row's texts in place; None and empty values stay, and all when it is off.
+
+        Returns:
+            The people's keys it was sealed under, none of which may be destroyed before the row is
+            stored: else it could never be read.
 
         Raises:
             KeyMissing: a master key is missing.
             DatabaseUnavailable: a person's key is not remembered and Postgres cannot be reached.
         """
         if not self.is_on:
-            return
+            return ()
         project_id, people = row["project_id"], _people_of(row)
-        lock = self._remembered(project_id, people) or await self._make(project_id, people)
+        used = self._remembered(project_id, people) or await self._make(project_id, people)
         table = live_name(table_name)
         for column in sealed_columns(table):
             value = row.get(column)
             if value:
-                row[column] = close_text(lock, Place(project_id, table, column), people, value)
+                row[column] = close_text(used.lock, Place(project_id, table, column), people, value)
+        return used.keys
 
     async def unseal(self, table_name: str, rows: Sequence[Any]) -> set[int]:
         """Open the texts of dicts or ORM rows in place; rows need their `project_id`.
@@ -129,31 +147,33 @@ class FieldCipher:
         self._generation += 1
         self._locks.clear()
 
-    def _remembered(self, project_id: int, people: str) -> Lock | None:
+    def _remembered(self, project_id: int, people: str) -> _Remembered | None:
         entry = self._locks.get((project_id, people))
-        if entry is None or time.monotonic() - entry[0] > CACHE_S:
+        if entry is None or time.monotonic() - entry.since > CACHE_S:
             return None
         self._locks.move_to_end((project_id, people))
-        return entry[1]
+        return entry
 
-    async def _make(self, project_id: int, people: str) -> Lock:
+    async def _make(self, project_id: int, people: str) -> _Remembered:
         generation, started = self._generation, time.monotonic()
         owners = _owners(project_id, people)
         made = await self._keys.made(owners)
-        lock = derive_lock([made[owner].key or b"" for owner in owners], people)
+        lock = derive_lock([_living(made[owner]) for owner in owners], people)
+        keys = tuple((*owner, made[owner].made_at) for owner in owners if owner[1] != PROJECT)
+        entry = _Remembered(started, lock, keys)
         if generation == self._generation:
-            self._locks[project_id, people] = (started, lock)
+            self._locks[project_id, people] = entry
             while len(self._locks) > CACHE_SIZE:
                 self._locks.popitem(last=False)
-        return lock
+        return entry
 
     async def _locks_of(self, seals: set[Seal]) -> dict[Seal, Lock | None]:
         """The lock of each; None where a key of it was destroyed."""
         locks: dict[Seal, Lock | None] = {}
         for seal in seals:
             remembered = self._remembered(seal.project_id, seal.people)
-            if remembered is not None and remembered.id == seal.lock_id:
-                locks[seal] = remembered
+            if remembered is not None and remembered.lock.id == seal.lock_id:
+                locks[seal] = remembered.lock
         unknown = seals - locks.keys()
         if unknown:
             owners = {owner for seal in unknown for owner in _owners(seal.project_id, seal.people)}
@@ -190,6 +210,24 @@ def _quoted(person: str) -> str:
 
 def _owners(project_id: int, people: str) -> list[Owner]:
     return [(project_id, unquote(person)) for person in people.split("+")]
+
+
+def _living(key: DataKey) -> bytes:
+    """The key; nothing may ever be sealed under an empty one, which everybody has.
+
+    Raises:
+        Overloaded: it was destroyed since it was made.
+    """
+    if key.key is None:
+        raise key_destroyed()
+    return key.key
+
+
+def key_destroyed() -> Overloaded:
+    """What is said of a post whose texts were sealed for somebody who was just erased."""
+    return Overloaded(
+        "Somebody whom this post names was erased while it was on its way; retry.", retry_after_s=1
+    )
 
 
 def _lock_for(seal: Seal, keys: Mapping[Owner, DataKey]) -> Lock | None:

@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
@@ -30,10 +31,14 @@ Owner = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class DataKey:
-    """The unwrapped key of a person, None once destroyed; whether an earlier one was destroyed."""
+    """The unwrapped key of a person, None once destroyed; whether an earlier one was destroyed.
+
+    `made_at` tells it from the key that the same person had before an erasure.
+    """
 
     key: bytes | None
     was_destroyed: bool
+    made_at: datetime
 
 
 class PersonKeys:
@@ -152,13 +157,14 @@ class PersonKeys:
                 col(SubjectKey.wrapped_key),
                 col(SubjectKey.master_key_id),
                 col(SubjectKey.destroyed_at),
+                col(SubjectKey.created_at),
             ).where(wanted.in_(ordered[at : at + _PORTION]))
-            for project_id, person, wrapped, key_id, destroyed_at in await session.execute(
+            for project_id, person, wrapped, key_id, destroyed_at, made_at in await session.execute(
                 statement
             ):
                 owner = name_of(project_id, person)
                 key = self._keyring.unwrap(wrapped, owner, key_id) if wrapped else None
-                found[project_id, person] = DataKey(key, destroyed_at is not None)
+                found[project_id, person] = DataKey(key, destroyed_at is not None, made_at)
         return found
 
 
@@ -173,7 +179,9 @@ async def destroy_person_keys(
     """Destroy the data keys of these people in the caller's transaction; how many there were.
 
     Every text that was sealed for one of them is unreadable from the commit on. Other processes
-    are told by NOTIFY, and forget the keys after 30 seconds at the latest.
+    are told by NOTIFY, and forget the keys after 30 seconds at the latest. Posts that were sealed
+    under the keys and wait to be stored wait for this transaction too, and are refused after it:
+    destroy the keys before you look for what is stored, so that none is stored in between.
     """
     mine = select(col(SubjectKey.person)).where(
         col(SubjectKey.project_id) == project_id,

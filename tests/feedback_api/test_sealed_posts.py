@@ -323,3 +323,57 @@ async def test_encryption_without_a_master_key_does_not_start(module_database_ur
     with pytest.raises(ConfigError, match="needs a master key"):
         async with app.router.lifespan_context(app):
             pass
+
+
+async def test_what_is_acknowledged_while_somebody_is_erased_can_be_read(
+    client, rows, shared_sessions, project
+):
+    await client.post("/feedback", json=FEEDBACK)
+    [row] = await rows(Feedback)
+
+    async with shared_sessions.begin() as session:
+        await destroy_person_keys(session, project, [row.clinician_id])
+        posting = asyncio.create_task(
+            client.post("/feedback", json=FEEDBACK | {"feedback_id": "fb_2"})
+        )
+        await asyncio.wait([posting], timeout=0.5)
+    reply = await posting
+
+    assert reply.status_code == 503
+    assert reply.headers["retry-after"] == "1"
+    assert (await client.get("/feedback/fb_2")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/feedback", FEEDBACK), ("/preference", PREFERENCE), ("/interactions", INTERACTION)],
+)
+async def test_what_is_posted_right_after_an_erasure_can_be_read_or_is_refused(client, path, body):
+    """However fast it is, and though the process remembers the key that is gone."""
+    for number in range(3):
+        id_name = next(name for name in body if name.endswith("_id"))
+        named = body | {"subject_ids": ["p9"], id_name: f"id_{number}"}
+        await client.post(path, json=named)
+        await client.delete("/subjects/p9", params={"kind": "subject"})
+
+        reply = await client.post(path, json=named | {id_name: f"again_{number}"})
+
+        shown = await client.get(f"{path}/again_{number}")
+        assert (reply.status_code, shown.status_code) in {(201, 200), (503, 404)}
+        assert reply.status_code == 503 or shown.json()["prompt"] == body["prompt"]
+
+
+async def test_one_lost_key_refuses_no_other_post_of_a_batch(
+    client, rows, shared_sessions, project
+):
+    await client.post("/feedback", json=FEEDBACK)
+    [row] = await rows(Feedback)
+    bodies = [FEEDBACK | {"feedback_id": f"n_{n}", "rater_id": n} for n in (7, 8)]
+    async with shared_sessions.begin() as session:
+        await destroy_person_keys(session, project, [row.clinician_id])
+        posting = asyncio.create_task(client.post("/feedback/batch", json=bodies))
+        await asyncio.wait([posting], timeout=0.5)
+
+    reply = await posting
+
+    assert [item["status"] for item in reply.json()["items"]] == [503, 201]

@@ -43,10 +43,11 @@ async def erase_person(
         Overloaded: the person's rows changed faster than they could be locked.
     """
     await _take_turns(session, person)
+    # First, so that no post that is sealed under the key is stored after the rows were found.
+    keys = await destroy_person_keys(session, person.project_id, [person.pseudonym])
     held = await hold(session, partial(find, session, person))
     gone = await remove_held(session, held, person.project_id)
     gone += await remove_person(session, person)
-    keys = await destroy_person_keys(session, person.project_id, [person.pseudonym])
     gone["rlhf_subject_keys"] = keys
     if not +gone:
         return Asked(await _latest(session, person), is_new=False)

@@ -24,12 +24,14 @@ from services.feedback_api.writer.receipts import (
     correct_receipts,
     receipt_of,
 )
+from services.feedback_api.writer.sealed import KeyLost, hold_keys, holding_keys
 from services.feedback_api.writer.statements import (
     INSERT_EVENTS,
     as_json,
     key_columns,
     statements,
 )
+from shared.privacy.fields import key_destroyed
 
 
 @dataclass
@@ -58,10 +60,11 @@ async def store_new(
     ]
     parameters = as_json(newest), as_json(receipts), as_json(_events(kind, posts))
     try:
-        done = await connection.fetchrow(
-            statements(kind).store_new, *parameters, len(receipts), len(newest)
-        )
-    except asyncpg.DivisionByZeroError:
+        async with holding_keys(connection, posts):
+            done = await connection.fetchrow(
+                statements(kind).store_new, *parameters, len(receipts), len(newest)
+            )
+    except (asyncpg.DivisionByZeroError, KeyLost):
         return None
     is_new = dict(zip(done["ids"], done["are_new"], strict=True))
     return [
@@ -79,9 +82,11 @@ async def store(
     with a unique violation.
     """
     async with connection.transaction(isolation="read_committed"):
-        await join_interactions(connection, posts)
-        outcomes, edits = await check_receipts(connection, posts)
-        accepted = [post for post in posts if post.id not in outcomes]
+        lost = await hold_keys(connection, posts)
+        readable = [post for post in posts if post.id not in lost]
+        await join_interactions(connection, readable)
+        outcomes, edits = await check_receipts(connection, readable)
+        accepted = [post for post in readable if post.id not in outcomes]
         edited = {post.id for post in accepted} if check_ids else edits
         applied = await apply(connection, kind, [post.row for post in accepted], edited)
         await correct_receipts(connection, accepted, edits, applied.superseded)
@@ -89,6 +94,7 @@ async def store(
     for post in accepted:
         state = "superseded" if post.id in applied.superseded else None
         outcomes[post.id] = Accepted(post.reply(state), is_new=post.id in applied.new)
+    outcomes |= {post_id: key_destroyed() for post_id in lost}
     return [outcomes[post.id] for post in posts]
 
 

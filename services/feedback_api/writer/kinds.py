@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Table
 
 from shared.db.tables import Feedback, FeedbackHistory, Preference, PreferenceHistory
+from shared.privacy.fields import UsedKey
 
 Row = dict[str, Any]
 NaturalKey = tuple[Any, ...]
@@ -70,7 +71,8 @@ class Post:
 
     `receipt_keys` name what a repetition of the post repeats: first its `Idempotency-Key`, then
     the id its client gave it. `size` is about what it weighs in bytes. `key_id` and
-    `widget_token` name the API key that sent it and the token a page used instead.
+    `widget_token` name the API key that sent it and the token a page used instead. `used_keys` are
+    the people's keys that its texts are sealed under.
     """
 
     kind: Noun
@@ -81,6 +83,7 @@ class Post:
     size: int = 0
     key_id: str = ""
     widget_token: str | None = None
+    used_keys: tuple[UsedKey, ...] = ()
 
     @property
     def id(self) -> uuid.UUID:

@@ -7,8 +7,10 @@ from services.feedback_api.writer.interactions import lock_id, point_at, session
 from services.feedback_api.writer.kinds import FEEDBACK, Accepted, Post
 from services.feedback_api.writer.loop import with_retries
 from services.feedback_api.writer.receipts import check_receipts
+from services.feedback_api.writer.sealed import hold_keys
 from services.feedback_api.writer.statements import as_json, insert_interaction
 from shared.errors import Conflict, HeedError
+from shared.privacy.fields import key_destroyed
 
 LOCK_SESSION = "SELECT pg_advisory_xact_lock($1)"
 TAKE_WAITING = """
@@ -23,6 +25,7 @@ async def record_interaction(pool: asyncpg.Pool, post: Post, *, retry_s: float) 
     Raises:
         Conflict: the id was recorded with another content.
         InvalidInput: the Idempotency-Key was used with another body.
+        Overloaded: somebody it names was erased since it was sealed.
         DatabaseUnavailable: Postgres stayed away; the interaction is not acknowledged.
     """
     return await with_retries(pool, lambda connection: _record(connection, post), retry_s=retry_s)
@@ -30,6 +33,8 @@ async def record_interaction(pool: asyncpg.Pool, post: Post, *, retry_s: float) 
 
 async def _record(connection: asyncpg.Connection, post: Post) -> Accepted:
     async with connection.transaction(isolation="read_committed"):
+        if await hold_keys(connection, [post]):
+            raise key_destroyed()
         if _has_session(post):
             await connection.execute(LOCK_SESSION, lock_id(session_key(post.row)))
         outcomes, edits = await check_receipts(connection, [post])
