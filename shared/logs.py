@@ -58,9 +58,13 @@ def places_of(error: BaseException) -> list[str]:
 
 
 def _name_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Write an exception's type and places, never its message: it may repeat a row's text."""
+    """Write an exception's type and places, never its message: it may repeat a row's text.
+
+    So may the lines with which asyncio goes on about a task that failed.
+    """
     given = event.pop("exc_info", None)
     error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
     if isinstance(error, BaseException):
-        event.update(type=type(error).__name__, places=places_of(error))
+        said = str(event["event"]).partition("\n")[0]
+        event.update(event=said, type=type(error).__name__, places=places_of(error))
     return event

@@ -13,6 +13,18 @@ try:
 except ValueError:
     logging.getLogger("asyncio").exception("a task failed")
 """
+FORGOTTEN = """
+import asyncio, gc
+from shared.logs import configure_logs
+configure_logs()
+async def fail():
+    raise ValueError("patient Miller")
+async def main():
+    asyncio.create_task(fail())
+    await asyncio.sleep(0.01)
+asyncio.run(main())
+gc.collect()
+"""
 PROGRAM = """
 from shared.logs import configure_logs, get_logger
 early = get_logger("early")
@@ -39,4 +51,14 @@ def test_an_exception_is_logged_by_type_and_place_and_never_by_its_message():
     line = json.loads(run.stderr)
     assert (line["event"], line["type"]) == ("a task failed", "ValueError")
     assert line["places"]
+    assert "Miller" not in run.stderr
+
+
+def test_a_task_whose_failure_nobody_asked_for_is_logged_without_its_message():
+    run = subprocess.run(
+        [sys.executable, "-c", FORGOTTEN], capture_output=True, text=True, check=True
+    )
+
+    line = json.loads(run.stderr)
+    assert (line["event"], line["type"]) == ("Task exception was never retrieved", "ValueError")
     assert "Miller" not in run.stderr
