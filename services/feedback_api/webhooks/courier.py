@@ -188,6 +188,9 @@ async def record(session: AsyncSession, delivery: Delivery, outcome: Outcome) ->
         await finish(session, job, RunStatus.FAILED, progress=noted, error=outcome.error)
         await _disable(session, delivery.webhook)
         return "gone"
+    if not await _is_there(session, delivery.webhook):
+        await finish(session, job, RunStatus.CANCELLED, progress=noted, error=outcome.error)
+        return "failed"
     wait_s = wait_before_next(job)
     if wait_s is not None:
         wait_s = max(wait_s * random.uniform(1 - JITTER, 1 + JITTER), outcome.retry_after_s or 0)
@@ -198,6 +201,13 @@ async def record(session: AsyncSession, delivery: Delivery, outcome: Outcome) ->
 
 def _noted(outcome: Outcome) -> Json:
     return {"status": outcome.status, "seconds": round(outcome.seconds, 3)}
+
+
+async def _is_there(session: AsyncSession, webhook: Webhook) -> bool:
+    """Whether the webhook is not removed, nor will be before this transaction ends."""
+    lock = {"read": True, "key_share": True}
+    found = await session.get(Webhook, webhook.id, populate_existing=True, with_for_update=lock)
+    return found is not None
 
 
 async def _disable(session: AsyncSession, webhook: Webhook) -> None:

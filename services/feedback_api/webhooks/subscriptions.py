@@ -83,10 +83,7 @@ class Keeper:
         Raises:
             NotFound: it has none of this id.
         """
-        found = await self.session.get(Webhook, webhook_id)
-        if found is None or found.project_id != self.project_id:
-            raise NotFound(f"There is no webhook {webhook_id}; see `heed webhooks list`.")
-        return found
+        return self._mine(await self.session.get(Webhook, webhook_id), webhook_id)
 
     async def enabled(self, webhook_id: UUID) -> Webhook:
         """A webhook of the project that is on.
@@ -95,7 +92,7 @@ class Keeper:
             NotFound: it has none of this id.
             Conflict: it is switched off.
         """
-        webhook = await self.one(webhook_id)
+        webhook = await self._held(webhook_id)
         if not webhook.enabled:
             raise Conflict(f"Webhook {webhook_id} is switched off: enable it first.")
         return webhook
@@ -135,14 +132,14 @@ class Keeper:
 
     async def enable(self, webhook_id: UUID, is_enabled: bool) -> Webhook:
         """The webhook, on or off; what waits for it waits on while it is off."""
-        webhook = await self.one(webhook_id)
+        webhook = await self._held(webhook_id)
         webhook.enabled = is_enabled
         self._audit("webhook.enable" if is_enabled else "webhook.disable", webhook)
         return webhook
 
     async def rotate(self, webhook_id: UUID, overlap_s: float) -> tuple[Webhook, str]:
         """The webhook and its new secret; the old one signs too for so many seconds."""
-        webhook = await self.one(webhook_id)
+        webhook = await self._held(webhook_id)
         signing = unwrap(self.secret, webhook.id, webhook.wrapped_secret).rotated(overlap_s)
         webhook.wrapped_secret = wrap(self.secret, webhook.id, signing)
         self._audit("webhook.rotate", webhook, {"overlap_s": overlap_s})
@@ -150,7 +147,7 @@ class Keeper:
 
     async def remove(self, webhook_id: UUID) -> None:
         """Delete the webhook; what waits for it is cancelled."""
-        webhook = await self.one(webhook_id)
+        webhook = await self._held(webhook_id)
         # First the webhook: whoever adds deliveries right now is waited for, and theirs found too.
         await self.session.execute(delete(Webhook).where(col(Webhook.id) == webhook_id))
         await self.session.execute(
@@ -159,6 +156,18 @@ class Keeper:
             .values(status=RunStatus.CANCELLED, finished_at=func.now())
         )
         self._audit("webhook.remove", webhook)
+
+    async def _held(self, webhook_id: UUID) -> Webhook:
+        """The same as `one`, locked: whoever else changes or removes it comes before or after."""
+        found = await self.session.get(
+            Webhook, webhook_id, populate_existing=True, with_for_update={"key_share": True}
+        )
+        return self._mine(found, webhook_id)
+
+    def _mine(self, found: Webhook | None, webhook_id: UUID) -> Webhook:
+        if found is None or found.project_id != self.project_id:
+            raise NotFound(f"There is no webhook {webhook_id}; see `heed webhooks list`.")
+        return found
 
     def _audit(self, action: str, webhook: Webhook, detail: Json | None = None) -> None:
         audit(
