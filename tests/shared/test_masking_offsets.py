@@ -7,7 +7,7 @@ import pytest
 
 from shared.privacy.masking import Edit, Entity, Masker, Span, mask_value
 from shared.privacy.masking.entities import remap, replace_spans
-from shared.privacy.masking.values import rendering_edits
+from shared.privacy.masking.values import names_in, rendering_edits, strings_in
 
 LETTERS = "ab é🙂\n"
 
@@ -77,8 +77,24 @@ def test_telling_keys_mask_what_they_hold_and_others_stay():
         "patient_name": "[NAME]",
         "Date of Birth": "[DATE_OF_BIRTH]",
         "phone": "[PHONE]",
-        "address": {"street": "[ADDRESS]", "floor": 3},
+        "address": {"street": "[ADDRESS]", "floor": "[ADDRESS]"},
     }
+
+
+def test_a_telling_key_masks_lists_and_objects_whole_and_tells_names_for_other_texts():
+    value = {"patient_name": [{"first": "thandiwe", "last": "Vexby"}], "note": "Vexby slept"}
+
+    masked = mask_value(Masker().knowing(strings_in(value), names_in(value)), value)
+
+    assert masked.value == {
+        "patient_name": [{"first": "[NAME]", "last": "[NAME]"}],
+        "note": "[NAME] slept",
+    }
+    assert masked.places[0] == (("patient_name", 0, "first"), Entity.NAME)
+
+
+def test_a_key_is_telling_however_its_letters_are_drawn():
+    assert mask_value(Masker(), {"pat\u200bient_n\uff41me": "vexby"}).found == {Entity.NAME: 1}
 
 
 def test_keys_that_hold_an_entity_are_masked_and_never_merged():

@@ -1,5 +1,8 @@
 """What each recogniser finds, and what it leaves alone."""
 
+import re
+import unicodedata
+
 import pytest
 
 from shared.privacy.masking import Masker
@@ -90,6 +93,32 @@ def test_an_identifier_becomes_a_placeholder_of_its_kind(text, masked):
 @pytest.mark.parametrize("text", LEFT_ALONE)
 def test_what_is_no_identifier_survives(text):
     assert MASKER.mask(text).text == text
+
+
+@pytest.mark.parametrize(("text", "masked"), FOUND)
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda text: "\u200b".join(text),
+        lambda text: "".join(
+            chr(ord(c) + 0xFEE0) if c.isalnum() and c.isascii() else c for c in text
+        ),
+        lambda text: text.replace(" ", "\u00a0").replace("-", "\u2011"),
+        lambda text: re.sub(r"(?<=[a-z])(?=[a-z])", "\u00ad", text),
+        lambda text: re.sub(r"\d", lambda found: chr(0x0660 + int(found[0])), text),
+    ],
+    ids=["zero-width", "full-width", "no-break", "soft-hyphens", "other-digits"],
+)
+def test_an_identifier_is_found_however_it_is_drawn(draw, text, masked):
+    found = MASKER.mask(draw(text)).text
+
+    plain = unicodedata.normalize("NFKC", found).translate({0x200B: None, 0xAD: None})
+    plain = re.sub(r"\d", lambda digit: str(unicodedata.decimal(digit[0])), plain)
+    assert plain.replace("\u2010", "-") == masked
+
+
+def test_an_accent_behind_a_name_goes_with_it():
+    assert MASKER.mask("Dr. Andre\u0301 called").text == "Dr. [NAME] called"
 
 
 def test_a_masked_text_is_masked_to_itself():

@@ -7,6 +7,7 @@ from shared.privacy.masking.addresses import find_addresses
 from shared.privacy.masking.births import find_ages, find_births, find_births_behind
 from shared.privacy.masking.contacts import find_contacts
 from shared.privacy.masking.entities import Masked, Span, replace_spans
+from shared.privacy.masking.folding import fold
 from shared.privacy.masking.identity_numbers import find_numbers
 from shared.privacy.masking.names import Names, parts_of
 from shared.privacy.masking.phones import find_phones
@@ -37,13 +38,18 @@ class Masker:
         `names` are known to be names, whatever stands around them.
         """
         masker = Masker()
-        masker._names = {text: Names(text) for text in texts}
+        masker._names = {text: Names(text) for text in (fold(text).text for text in texts)}
         told = (found.parts for found in masker._names.values())
-        masker._known = frozenset().union(*told, *map(parts_of, names))
+        known = (parts_of(fold(name).text) for name in names)
+        masker._known = frozenset().union(*told, *known)
         return masker
 
     def find(self, text: str) -> list[Span]:
         """Every entity found, in no order; spans may overlap."""
+        read = fold(text)
+        return [read.unfold(span) for span in self._found_in(read.text)]
+
+    def _found_in(self, text: str) -> list[Span]:
         spans = list(find_contacts(text))
         named = self._names.get(text) or Names(text)
         spans += (names := named.spans(self._known))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.privacy.masking.entities import Edit, Entity
+from shared.privacy.masking.folding import fold
 from shared.privacy.masking.lexicon import words
 from shared.privacy.masking.masker import Masker
 
@@ -39,37 +40,42 @@ def strings_in(value: Any) -> Iterator[str]:
                 yield from strings_in(item)
 
 
-def names_in(value: Any) -> Iterator[str]:
+def names_in(value: Any, *, is_name: bool = False) -> Iterator[str]:
     """What stands under keys of names, such as `patient_name`."""
-    if isinstance(value, list):
+    if isinstance(value, str) and is_name:
+        yield value
+    elif isinstance(value, list):
         for item in value:
-            yield from names_in(item)
+            yield from names_in(item, is_name=is_name)
     elif isinstance(value, dict):
         for key, item in value.items():
-            if isinstance(item, str) and _kind_of(key) is Entity.NAME:
-                yield item
-            else:
-                yield from names_in(item)
+            yield from names_in(item, is_name=is_name or _kind_of(key) is Entity.NAME)
 
 
 def mask_value(masker: Masker, value: Any) -> MaskedValue:
     """The value with every string masked, keys too where they hold an entity.
 
-    A string or number under a key such as `patient_name`, `mrn` or `dob` is masked whole.
+    What stands under a key such as `patient_name`, `mrn` or `dob` is masked whole: a string or
+    number, or all of a list or object.
     """
     masked = MaskedValue()
     masked.value = _masked(masker, value, (), masked)
     return masked
 
 
-def _masked(masker: Masker, value: Any, path: Path, result: MaskedValue) -> Any:
-    if isinstance(value, str):
-        return _text(masker, value, path, result)
+def _masked(
+    masker: Masker, value: Any, path: Path, result: MaskedValue, under: Entity | None = None
+) -> Any:
+    """`under` is the kind that a key above has told."""
     if isinstance(value, list):
-        return [_masked(masker, item, (*path, i), result) for i, item in enumerate(value)]
+        return [_masked(masker, item, (*path, i), result, under) for i, item in enumerate(value)]
     if isinstance(value, dict):
-        return _object(masker, value, path, result)
-    return value
+        return _object(masker, value, path, result, under)
+    if under is not None and _is_filled(value):
+        result.found[under] += 1
+        result.places.append((path, under))
+        return under.placeholder
+    return _text(masker, value, path, result) if isinstance(value, str) else value
 
 
 def _text(masker: Masker, text: str, path: Path, result: MaskedValue) -> str:
@@ -79,19 +85,16 @@ def _text(masker: Masker, text: str, path: Path, result: MaskedValue) -> str:
     return masked.text
 
 
-def _object(masker: Masker, value: dict[str, Any], path: Path, result: MaskedValue) -> Any:
+def _object(
+    masker: Masker, value: dict[str, Any], path: Path, result: MaskedValue, under: Entity | None
+) -> Any:
     masked: dict[str, Any] = {}
     for key, item in value.items():
         name = _key(masker, key, path, result)
         name = _unused(name, masked) if name != key else name
         result.has_other_keys |= name != key
-        kind = _kind_of(key)
-        if kind is not None and _is_filled(item):
-            result.found[kind] += 1
-            result.places.append(((*path, name), kind))
-            masked[name] = kind.placeholder
-        else:
-            masked[name] = _masked(masker, item, (*path, name), result)
+        kind = _kind_of(key) or under
+        masked[name] = _masked(masker, item, (*path, name), result, kind)
     return masked
 
 
@@ -111,7 +114,9 @@ def _unused(name: str, taken: dict[str, Any]) -> str:
 
 
 def _kind_of(key: str) -> Entity | None:
-    return KIND_OF_KEY.get(SEPARATORS.sub("", key).casefold()) if len(key) <= MAX_KEY else None
+    if len(key) > MAX_KEY:
+        return None
+    return KIND_OF_KEY.get(SEPARATORS.sub("", fold(key).text).casefold())
 
 
 def _is_filled(item: Any) -> bool:
