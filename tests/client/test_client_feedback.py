@@ -145,10 +145,27 @@ def test_the_key_is_in_no_representation(url, token):
     assert token not in shown
 
 
-@pytest.mark.parametrize("wrong", [float("nan"), "\ud800", b"bytes", {1, 2}])
-def test_a_value_that_is_no_json_is_refused_before_it_is_sent(client, wrong):
-    with pytest.raises(HeedMisuse):
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (float("nan"), "NaN"),
+        ("\ud800", "surrogate"),
+        (b"bytes", "bytes cannot be sent"),
+        ({1, 2}, "set cannot be sent"),
+        ({(1, 2): 3}, "names in a mapping"),
+    ],
+)
+def test_a_value_that_is_no_json_is_refused_before_it_is_sent(client, wrong, said):
+    with pytest.raises(HeedMisuse, match=said):
         client.feedback.send(**EXCHANGE, rating=3, context={"value": wrong})
+
+
+@pytest.mark.parametrize(
+    "url", ["heed.example", "ftp://heed.example", "http://[::1", "http://h:99999", "http://a b"]
+)
+def test_what_is_no_url_is_told_at_once(url):
+    with pytest.raises(HeedMisuse, match="URL must be like"):
+        Heed(url, api_key="heed_some_key")
 
 
 def test_a_client_without_a_key_says_how_to_give_one(monkeypatch):

@@ -19,6 +19,10 @@ def to_json(value: Any) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         raise HeedMisuse("A text holds half of a surrogate pair; send valid Unicode.") from None
+    except HeedMisuse:
+        raise
+    except TypeError:
+        raise HeedMisuse("The names in a mapping must be texts or numbers.") from None
     except (ValueError, RecursionError) as error:
         raise HeedMisuse("A value is no JSON: NaN, infinite, or inside itself.") from error
 

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from math import isnan, nan
 from typing import Any, TypeVar
 
 import httpx
@@ -12,6 +13,7 @@ from heed_client.errors import HeedProblem, Problem
 from heed_client.results import Result
 
 R = TypeVar("R", bound=Result)
+LONGEST_S = 3600.0
 
 
 def read(reply: httpx.Response, result: type[R]) -> R:
@@ -56,21 +58,25 @@ def _problem(reply: httpx.Response, *, code: str, detail: str) -> Problem:
 def _json(reply: httpx.Response) -> Any:
     try:
         return json.loads(reply.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
 def retry_after_s(value: str | None) -> float | None:
-    """Seconds to wait: the header holds them, or a date."""
+    """Seconds to wait, an hour at most: the header holds them, or a date."""
     if not value:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass  # then it is a date
+        seconds = _seconds_until(value)
+    return None if isnan(seconds) else min(max(0.0, seconds), LONGEST_S)
+
+
+def _seconds_until(date: str) -> float:
     try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
+        moment = parsedate_to_datetime(date)
+    except (ValueError, OverflowError):
+        return nan
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return (moment - datetime.now(UTC)).total_seconds()

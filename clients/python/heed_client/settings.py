@@ -34,7 +34,16 @@ def find_service(url: str | None, api_key: str | None, default: tuple[str, str])
         raise HeedMisuse(f"Give an api_key, or set {API_KEY}.")
     if not key.isascii() or not key.isprintable():
         raise HeedMisuse("The API key holds characters that no key has.")
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
+    if not _is_url(url):
         raise HeedMisuse("The URL must be like https://feedback.example.org, without a password.")
     return Service(url, SecretStr(key))
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 1
+    except ValueError:  # brackets that do not match, or no port there is
+        return False
+    is_whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and port > 0
+    return is_whole and not parts.username and not any(map(str.isspace, url))

@@ -19,7 +19,7 @@ INSERT = "INSERT INTO post (path, target, body) VALUES (?, ?, ?)"
 # ahead is from a clock that has been set back since.
 HEADS = """
 SELECT seq, path, body, failures FROM post
-WHERE (not_before <= :now OR not_before > :now + 3600) AND NOT EXISTS (
+WHERE (:hurry OR not_before <= :now OR not_before > :now + 3600) AND NOT EXISTS (
     SELECT 1 FROM post AS older WHERE older.target = post.target AND older.seq < post.seq
 ) ORDER BY seq LIMIT :limit
 """
@@ -56,10 +56,14 @@ class Store:
             connection.executemany(INSERT, kept)
         return [place < len(kept) for place in range(len(rows))]
 
-    def heads(self, now: float, limit: int) -> list[Waiting]:
-        """The posts that may be sent now, the oldest of each target, oldest first."""
+    def heads(self, now: float, limit: int, *, hurry: bool) -> list[Waiting]:
+        """The posts that may be sent now, the oldest of each target, oldest first.
+
+        In a hurry those that were postponed are among them.
+        """
+        said = {"now": now, "limit": limit, "hurry": hurry}
         with self._connected() as connection:
-            found = connection.execute(HEADS, {"now": now, "limit": limit}).fetchall()
+            found = connection.execute(HEADS, said).fetchall()
         return [Waiting(*row) for row in found]
 
     def forget(self, seqs: Sequence[int]) -> int:

@@ -26,6 +26,7 @@ from heed_client.timing import Clock
 IDLE_S = 5.0  # another process may have left posts behind
 SOON_S = 0.5  # the service takes some posts, and these later
 SHARED_S = 0.2
+ASIDE_S = 0.5
 HEADS = 500
 log = logging.getLogger("heed_client.outbox")
 
@@ -74,6 +75,7 @@ class Worker:
         self._most = MAX_POSTS
         self._has_sent = True
         self._stopping = False
+        self._is_hurried = False
         self.signals = Signals()
         self.thread = threading.Thread(target=self._run, name="heed-outbox", daemon=True)
 
@@ -85,7 +87,8 @@ class Worker:
             self.thread.join(max(0.0, timeout_s))
 
     def hurry(self) -> None:
-        """Try now, whatever the pause was."""
+        """Try now, whatever the pause was, and what was postponed, too."""
+        self._is_hurried = True
         self.signals.news.set()
         self.signals.hurry.set()
 
@@ -111,7 +114,8 @@ class Worker:
             if not is_ours:
                 return self.signals.hurry, SHARED_S
             self.signals.news.clear()
-            heads = self._store.heads(self._clock.now(), HEADS)
+            hurry, self._is_hurried = self._is_hurried, False
+            heads = self._store.heads(self._clock.now(), HEADS, hurry=hurry)
             if not heads:
                 return self.signals.news, self._rest()
             return self.signals.hurry, self._deliver(next_batch(heads, self._most))
@@ -134,14 +138,30 @@ class Worker:
             return 0.0
         except HeedProblem as problem:
             log.error("the outbox waits, for the service says %s", problem.code)
-            return self._pause(problem.retry_after_s)
+            pause = self._pause(problem.retry_after_s)
+            if problem.status >= 500:
+                self._let_others_pass(batch, pause)
+            return pause
         except (httpx.TransportError, *HOPELESS) as error:
             log.warning("the outbox waits, for the service is away: %s", type(error).__name__)
             return self._pause()
+        self._settle(verdicts)
         self._failures = 0
         self._most = min(MAX_POSTS, self._most * 2)
-        self._settle(verdicts)
         return 0.0
+
+    def _let_others_pass(self, batch: list[Waiting], pause_s: float) -> None:
+        """Perhaps one post is at fault and not the service: find it, and try others before it."""
+        if len(batch) > 1:
+            self._most = len(batch) // 2
+            return
+        [post] = batch
+        self._put_off(post, pause_s)
+
+    def _put_off(self, post: Waiting, at_least_s: float) -> None:
+        """Others come first; the more often it has failed the longer."""
+        wait_s = at_least_s + ASIDE_S + self._backoff.pause_s(post.failures)
+        self._store.postpone([post.seq], self._clock.now() + wait_s)
 
     def _settle(self, verdicts: Verdicts) -> None:
         now = self._clock.now()
@@ -153,7 +173,7 @@ class Worker:
                 self._tell(Dropped(post.path, post.body), problem)
         for post in verdicts.later:
             self._tally.add("retried")
-            self._store.postpone([post.seq], now + self._backoff.pause_s(post.failures, 0.5))
+            self._put_off(post, 0.0)
         self._has_sent = True
 
     def _pause(self, asked_s: float | None = None) -> float:
