@@ -1,7 +1,7 @@
 """A few masking processes behind one bounded list of waiting rows.
 
-Whatever goes wrong, the caller gets a result or an error: a process that dies or takes too long is
-killed, the rows it had are refused, and a new process serves the next ones.
+Whatever goes wrong, the caller gets a result or an error. The rows of a process that dies are given
+to another one once; those of one that takes too long, which is killed, are refused.
 """
 
 import asyncio
@@ -35,6 +35,7 @@ PAUSE_S = 0.2
 class Waiting:
     content: bytes
     result: asyncio.Future[Row]
+    was_tried: bool = False
 
 
 class MaskingPool:
@@ -138,6 +139,9 @@ class MaskingPool:
                 for waiting, result in zip(frame, results, strict=True):
                     if not waiting.result.done():
                         waiting.result.set_result(result)
+            except (EOFError, ConnectionError):
+                frame = self._put_back(frame)
+                raise
             finally:
                 self._refuse(frame)
 
@@ -155,6 +159,16 @@ class MaskingPool:
             frame.append(waiting := self._pending.popleft())
             self._pending_bytes -= len(waiting.content)
         return [waiting for waiting in frame if not waiting.result.done()]
+
+    def _put_back(self, frame: list[Waiting]) -> list[Waiting]:
+        """Let rows wait again whose process died, unless it is the second one: those are left."""
+        again = [waiting for waiting in frame if not waiting.was_tried]
+        rest = [waiting for waiting in frame if waiting.was_tried]
+        for waiting in again:
+            waiting.was_tried = True
+            self._pending_bytes += len(waiting.content)
+        self._pending.extendleft(reversed(again))
+        return rest
 
     def _refuse_all(self) -> None:
         self._refuse(self._pending)
