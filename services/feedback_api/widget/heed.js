@@ -145,6 +145,7 @@ function icon(name) {
 }
 
 const sleep = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
+const newKey = () => crypto.getRandomValues(new BigUint64Array(2)).join("-"); // randomUUID needs https
 
 /** What both elements share: strings, tokens, one post at a time, and what became of it. */
 class HeedElement extends HTMLElement {
@@ -154,10 +155,13 @@ class HeedElement extends HTMLElement {
   #source = null;
   #labels = {};
   #pending = null;
+  #sending = null;
   #busy = false;
+  #isResting = false;
   #timer = 0;
   #target = 0;
   #flush = () => this.flush();
+  #leave = () => this.#sendLast();
 
   constructor() {
     super();
@@ -172,13 +176,13 @@ class HeedElement extends HTMLElement {
       delete this[name];
       this[name] = value;
     }
-    addEventListener("pagehide", this.#flush);
+    addEventListener("pagehide", this.#leave);
     addEventListener("online", this.#flush);
     this.render();
   }
 
   disconnectedCallback() {
-    removeEventListener("pagehide", this.#flush);
+    removeEventListener("pagehide", this.#leave);
     removeEventListener("online", this.#flush);
     this.flush();
   }
@@ -219,7 +223,7 @@ class HeedElement extends HTMLElement {
   /** Begin anew, because the element is about something else now. */
   reset() {
     this.#target++;
-    this.#token = this.#pending = null;
+    this.#token = this.#pending = this.#sending = null;
     this.said = {};
     this.setAttribute("state", "idle");
     if (this.isConnected) this.render();
@@ -240,6 +244,7 @@ class HeedElement extends HTMLElement {
     if (!this.isReady) return this.show("queued");
     const values = this.#pending;
     const target = this.#target;
+    this.#sending = values;
     this.#pending = null;
     this.#busy = true;
     this.show("sending");
@@ -255,15 +260,23 @@ class HeedElement extends HTMLElement {
       }
     } finally {
       this.#busy = false;
+      this.#sending = null;
     }
     this.flush(); // what was said meanwhile
+  }
+
+  /** The page goes: what was said during a post, or waits to be tried again, is sent now. */
+  #sendLast() {
+    if (!this.#busy) return this.flush();
+    const values = { ...(this.#isResting && this.#sending), ...this.#pending };
+    if (Object.keys(values).length) this.#post(JSON.stringify(this.body(values)), newKey(), "first");
   }
 
   get isReady() { return !this.hasAttribute("streaming") && Boolean(this.#token || this.#source); }
 
   async #deliver(body) {
     const text = JSON.stringify(body);
-    const key = crypto.getRandomValues(new BigUint64Array(2)).join("-"); // randomUUID needs https
+    const key = newKey();
     const target = this.#target;
     let reason = "first";
     for (let attempt = 1; ; attempt++) {
@@ -279,7 +292,9 @@ class HeedElement extends HTMLElement {
       const isOver = attempt >= ATTEMPTS || wait > LONGEST_WAIT_S || target !== this.#target;
       if (isOver || (reply && ![429, 502, 503, 504].includes(reply.status)))
         throw Object.assign(new Error(content?.detail), { code: content?.code, status: reply?.status });
+      this.#isResting = true;
       await sleep(wait);
+      this.#isResting = false;
       if (target !== this.#target) throw new Error("The element is about something else now.");
     }
   }

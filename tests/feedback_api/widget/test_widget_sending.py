@@ -182,3 +182,31 @@ async def test_what_was_just_said_is_sent_when_the_page_is_left(
         return [row.rating for row in await rows(Feedback)] == [4]
 
     assert await eventually(is_stored)
+
+
+async def test_what_waits_to_be_tried_again_is_sent_when_the_page_is_left(
+    mount, rows, page, eventually
+):
+    element = await mount(attributes={"kinds": "thumbs stars"})
+    await page.route(
+        "**/feedback",
+        lambda route: route.fulfill(
+            status=503,
+            headers={
+                "Access-Control-Allow-Origin": "*",
+                "Access-Control-Expose-Headers": "Retry-After",
+                "Retry-After": "20",
+            },
+        ),
+    )
+    async with page.expect_response("**/feedback"):
+        await element.get_by_role("button", name="Good response").click()
+    await element.get_by_role("radio", name="4 of 5 stars").check()
+    await page.unroute("**/feedback")
+
+    await page.goto("about:blank")
+
+    async def is_stored() -> bool:
+        return [(row.thumbs, row.rating) for row in await rows(Feedback)] == [("up", 4)]
+
+    assert await eventually(is_stored)
