@@ -6,14 +6,16 @@ elsewhere is theirs, and nobody can find it from here.
 
 import fcntl
 import json
+import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shared.files import flush
 from shared.folders import make_private
 
 _ROWS = ".rows.json"
+_UNNAMED_ROWS, _UNNAMED_FILE = ".rows", ".ready"
 
 
 def exports_folder(data_dir: Path) -> Path:
@@ -68,6 +70,7 @@ def exports_holding(
     """The kept exports that hold any of these row versions or interactions, by name."""
     if not (data_dir / "exports").is_dir():
         return []
+    remove_leftovers(data_dir)
     wanted, recorded = set(seqs), set(interactions)
     found = []
     with exports_locked(data_dir):
@@ -76,6 +79,25 @@ def exports_holding(
             if wanted.intersection(held["seqs"]) or recorded.intersection(held["interactions"]):
                 found.append(rows.with_name(rows.name.removesuffix(_ROWS)))
     return found
+
+
+def unfinished(path: Path) -> tuple[Path, Path]:
+    """Where an export's rows lie until it is complete, and where the file does until it is named.
+
+    The rows are locked as long as the export runs, so that what a killed one leaves is known.
+    """
+    stem = f".{path.name}.{os.getpid()}"
+    return path.with_name(stem + _UNNAMED_ROWS), path.with_name(stem + _UNNAMED_FILE)
+
+
+def remove_leftovers(data_dir: Path) -> None:
+    """Delete what killed exports have left in the folder: no list says whose rows it holds."""
+    for rows in exports_folder(data_dir).glob(f".*{_UNNAMED_ROWS}"):
+        with suppress(FileNotFoundError, BlockingIOError), rows.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if rows.stat().st_size > 0:  # an empty one is about to be locked
+                rows.with_suffix(_UNNAMED_FILE).unlink(missing_ok=True)
+                rows.unlink()
 
 
 def remove_export(path: Path) -> None:

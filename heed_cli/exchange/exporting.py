@@ -19,7 +19,7 @@ from heed_cli.exchange.writing import finish, lines_beside
 from shared.db.audit import audit, person_name
 from shared.db.tables import Erasure
 from shared.errors import Conflict, NotEnoughData
-from shared.exports import exports_locked, is_kept, keep_export
+from shared.exports import exports_locked, is_kept, keep_export, remove_leftovers
 from shared.files import flush
 from shared.privacy.fields import FieldCipher
 
@@ -61,6 +61,8 @@ async def export_rows(
         DatabaseUnavailable: Postgres cannot be reached.
     """
     held = Held()
+    if is_kept(export.data_dir, export.path):
+        remove_leftovers(export.data_dir)
     with ExitStack() as files:
         writer, lines = files.enter_context(lines_beside(export.path))
         async with sessions.begin() as session:

@@ -4,9 +4,9 @@ Rows first go into JSON Lines beside the target. Only then is it known which col
 what they hold, which CSV and Parquet must say at their beginning.
 """
 
+import fcntl
 import gzip
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -17,6 +17,7 @@ from heed_cli.exchange.columnar import common_kind, kind_of, write_csv, write_pa
 from heed_cli.exchange.posts import Json
 from heed_cli.exchange.reading import DELIMITERS, file_kind
 from shared.errors import InvalidInput
+from shared.exports import unfinished
 from shared.files import flush
 
 _LEVEL = 6  # of gzip: 9 takes twice as long for a few per cent
@@ -63,7 +64,7 @@ def lines_beside(path: Path) -> Iterator[tuple[RowWriter, Path]]:
     file_kind(path)
     if path.is_dir():
         raise InvalidInput(f"{path} is a folder: name a file in it.")
-    aside = path.with_name(f".{path.name}.{os.getpid()}.rows")
+    aside, _ = unfinished(path)
     with _told_of(path):
         file = _open_private(aside)
     try:
@@ -82,7 +83,7 @@ def finish(lines: Path, columns: dict[str, str], path: Path) -> Path:
     Raises:
         InvalidInput: the disk is full, or takes no more for another reason.
     """
-    ready = path.with_name(f".{path.name}.{os.getpid()}.ready")
+    _, ready = unfinished(path)
     try:
         with _told_of(path):
             ready.touch(mode=0o600)
@@ -108,7 +109,9 @@ def _write_as(lines: Path, columns: dict[str, str], path: Path, ready: Path) -> 
 
 def _open_private(path: Path) -> IO[str]:
     path.touch(mode=0o600, exist_ok=False)
-    return path.open("w", encoding="utf-8", newline="")
+    file = path.open("w", encoding="utf-8", newline="")
+    fcntl.flock(file, fcntl.LOCK_SH)
+    return file
 
 
 @contextmanager

@@ -1,8 +1,23 @@
 """Kept exports are found by the rows they hold."""
 
+import subprocess
+import sys
+
 import pytest
 
 from shared.exports import exports_folder, exports_holding, is_kept, keep_export, remove_export
+
+EXPORTER = """
+import sys
+from pathlib import Path
+from heed_cli.exchange.writing import finish, lines_beside
+with lines_beside(Path(sys.argv[1])) as (writer, lines):
+    writer.add({"prompt": "Is rain wet?"})
+    writer.flush()
+    finish(lines, writer.columns, Path(sys.argv[1]))
+    print("written", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_an_export_is_found_by_any_of_its_rows(tmp_path):
@@ -27,6 +42,22 @@ def test_a_removed_export_is_found_no_more(tmp_path):
 
     assert exports_holding(tmp_path, [1]) == []
     assert {left.name for left in path.parent.iterdir()} == {".lock"}
+
+
+def test_an_erasure_removes_what_a_killed_export_has_left_and_no_running_one(tmp_path):
+    folder = exports_folder(tmp_path)
+    command = [sys.executable, "-c", EXPORTER, str(folder / "a.csv")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as exporter:
+        assert exporter.stdout.readline() == b"written\n"
+        exports_holding(tmp_path, [1])
+        while_running = sorted(left.suffix for left in folder.glob(".a.csv*"))
+
+        exporter.kill()
+        exporter.wait()
+    exports_holding(tmp_path, [1])
+
+    assert while_running == [".ready", ".rows"]
+    assert {left.name for left in folder.iterdir()} == {".lock"}
 
 
 def test_without_exports_nothing_is_made(tmp_path):
