@@ -4,8 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from services.feedback_api.origins import parse_origin
 from services.feedback_api.webhooks.addresses import Allowed
 from shared.config import Settings
+from shared.errors import ConfigError
 
 RetainedTable = Literal[
     "rlhf_feedback",
@@ -105,6 +107,18 @@ class FeedbackSettings(Settings):
         '`{"rlhf_feedback": 730, "rlhf_audit_log": 1095}`; a table that is not named keeps its '
         "rows. See docs/erasure.md.",
     )
+
+    @field_validator("feedback_cors_origins")
+    @classmethod
+    def _are_origins(cls, value: list[str]) -> list[str]:
+        """Refuse what no browser ever sends, and write the others as browsers do."""
+        origins = {given: parse_origin(given) for given in value}
+        if wrong := [given for given, origin in origins.items() if origin is None]:
+            raise ConfigError(
+                f"HEED_FEEDBACK_CORS_ORIGINS: {wrong[0]!r} is no origin; write each as "
+                "`https://app.example.com`, with a port if it has one, without path or `*`."
+            )
+        return [origin for origin in origins.values() if origin is not None]
 
     @field_validator("webhook_allow")
     @classmethod

@@ -7,13 +7,12 @@ API key on whose behalf it was made.
 
 import base64
 import hmac
-import re
 import time
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from services.feedback_api.origins import parse_origin
 from services.feedback_api.schemas import (
     ConsentIn,
     FeedbackIn,
@@ -30,8 +29,6 @@ HEADER = "x-widget-token"
 PURPOSE = "widget-token"
 COMPARISON = frozenset({"prompt", "response_a", "response_b"})
 FIELDS_OF_CHOICE = frozenset({"preferred", "strength", "reasons", "presented_order"})
-ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+", re.IGNORECASE)
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Grant(BaseModel):
@@ -143,20 +140,13 @@ def origin_of(url: str) -> str:
     Raises:
         InvalidInput: it is not `http(s)://host[:port]`.
     """
-    url = url.removesuffix("/")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if not ORIGIN.fullmatch(url) or not parts.hostname:
+    origin = parse_origin(url)
+    if origin is None:
         detail = "An origin is https://host or https://host:port, as the browser shows it"
         raise InvalidInput(
             f"Correct /origin: {detail}.", errors=(Detail("/origin", "origin", detail),)
         )
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    is_default = port in (None, DEFAULT_PORTS[parts.scheme])
-    return f"{parts.scheme}://{host}" + ("" if is_default else f":{port}")
+    return origin
 
 
 def _encode(raw: bytes) -> str:

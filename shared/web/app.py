@@ -72,7 +72,7 @@ def _allow_pages(app: FastAPI, origins: Sequence[str]) -> None:
     """
     app.add_middleware(
         CORSMiddleware,
-        allow_origins=[origin.rstrip("/") for origin in origins],
+        allow_origins=origins,
         allow_methods=["GET", "POST"],
         allow_headers=PAGE_HEADERS,
         expose_headers=["X-Request-ID", "Retry-After"],

@@ -224,7 +224,9 @@ async def test_a_strange_url_is_a_failed_attempt_and_no_error(url):
     assert outcome.error.startswith("Nothing was sent: ")
 
 
-@pytest.mark.parametrize("entry", ["10.0.0.0/33", "https://hooks.internal/", ""])
+@pytest.mark.parametrize(
+    "entry", ["10.0.0.0/33", "https://hooks.internal/", "hooks.internal:8080", "*.internal", ""]
+)
 def test_an_entry_of_the_list_that_is_no_host_keeps_the_service_from_starting(entry):
     with pytest.raises(ConfigError, match="HEED_WEBHOOK_ALLOW"):
         load_settings(FeedbackSettings, webhook_allow=["hooks.internal", entry])

@@ -5,6 +5,7 @@ one of those checked. A name that resolves to something else a moment later chan
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,7 @@ _CLOSED_6 = [
     for network in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
 ]
 _RESOLVING_THREADS = 16
+_HOST = re.compile(r"[a-z0-9_.-]+")
 
 
 class AddressRefused(Exception):
@@ -86,10 +88,10 @@ class Allowed:
         """
         networks = [network for entry in entries if (network := _network(entry)) is not None]
         hosts = {entry.lower().rstrip(".") for entry in entries if _network(entry) is None}
-        if wrong := sorted(host for host in hosts if "/" in host or not host):
+        if wrong := sorted(host for host in hosts if not _HOST.fullmatch(host)):
             raise ConfigError(
                 f"HEED_WEBHOOK_ALLOW: {wrong[0]!r} is neither a host name nor a network; write "
-                "`hooks.internal` or `10.1.0.0/16`."
+                "`hooks.internal` or `10.1.0.0/16`, without port or `*`."
             )
         return cls(frozenset(hosts), tuple(networks))
 
