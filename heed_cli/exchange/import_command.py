@@ -135,6 +135,8 @@ def _what(file: Path, origin: Origin, whereto: str, key: str | None) -> dict[str
 
 def _key(deployment: Deployment, url: str | None, key: str | None) -> str:
     if key:
+        if not key.isascii():
+            raise InvalidInput("The key holds letters that no key has: copy it again.")
         return key.strip()
     if url is None and deployment.key_file.exists():
         return deployment.key_file.read_text().strip()

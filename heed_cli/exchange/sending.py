@@ -52,6 +52,8 @@ class Sender:
     def __init__(
         self, url: str, key: str, *, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
+        if not _is_url(url):
+            raise InvalidInput(f"{url} is not a URL such as http://127.0.0.1:8000.")
         self._url = url
         self._batches, self._singles = asyncio.Semaphore(BATCHES), asyncio.Semaphore(SINGLES)
         self._http = httpx.AsyncClient(
@@ -88,8 +90,6 @@ class Sender:
                 f"No feedback API answers at {self._url}: start it with `heed up`, or name "
                 "another one with --url."
             ) from None
-        except httpx.InvalidURL:
-            raise InvalidInput(f"{self._url} is not a URL such as http://127.0.0.1:8000.") from None
         _raise_refusal(reply)
         if reply.status_code != 207:
             raise Unavailable(f"{self._url} replied {reply.status_code}; is this a feedback API?")
@@ -153,6 +153,15 @@ class Sender:
 
     async def _post(self, path: str, body: bytes, media: str) -> httpx.Response:
         return await self._http.post(path, content=body, headers={"Content-Type": media})
+
+
+def _is_url(text: str) -> bool:
+    """Whether a feedback API may be there."""
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        return False
+    return url.scheme in ("http", "https") and bool(url.host)
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -62,7 +62,11 @@ def test_a_dry_run_checks_every_row_and_leaves_only_the_list_of_faults(tmp_path,
             ("import", "csv", "rows.jsonl", "--url", "http://127.0.0.1:9", "--key", "heed_a_b"),
             "No feedback API answers at http://127.0.0.1:9: start it with `heed up`",
         ),
-        (("import", "csv", "rows.jsonl", "--url", "nonsense", "--key", "heed_a_b"), "nonsense"),
+        *(
+            (("import", "csv", "rows.jsonl", "--url", url, "--key", "heed_a_b"), "is not a URL")
+            for url in ("nonsense", "http://[::1", "ftp://127.0.0.1:9")
+        ),
+        (("import", "csv", "rows.jsonl", "--key", "schlüssel"), "letters that no key has"),
         (
             ("import", "csv", "rows.jsonl", "--dry-run", "--errors", "no/e.jsonl"),
             "no/e.jsonl.* cannot be written .*--errors",
