@@ -19,19 +19,27 @@ from shared.errors import InvalidInput
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from services.feedback_api.thresholds import Threshold
+
 T = TypeVar("T")
+MAX_SAMPLES = 10_000_000
+MAX_NAME = 100
 app = typer.Typer(help="Train again whenever enough new feedback has come.")
 Project = Annotated[int, typer.Option(min=1, help="The project whose feedback counts.")]
 
 
 @app.callback(invoke_without_command=True)
-def retrain(
+def retrain(  # noqa: PLR0913 - each is an option of the command
     context: typer.Context,
     *,
     every: Annotated[
-        int | None, typer.Option(min=1, help="Train when so many new samples have come.")
+        int | None,
+        typer.Option(min=1, max=MAX_SAMPLES, help="Train when so many new samples have come."),
     ] = None,
     task: Annotated[str | None, typer.Option(help="Count samples of this task type only.")] = None,
+    any_task: Annotated[
+        bool, typer.Option("--any-task", help="Train when any single task type has so many.")
+    ] = False,
     kind: Annotated[RunKind, typer.Option(help="What to train.")] = RunKind.REWARD_EMBEDDING,
     model: Annotated[str, typer.Option(help="Name the model is registered under.")] = "reward",
     name: Annotated[
@@ -47,10 +55,14 @@ def retrain(
         raise InvalidInput(
             "Give --every NUMBER, or `heed retrain list`, or `heed retrain off NAME`."
         )
+    if task is not None and any_task:
+        raise InvalidInput("Give either --task NAME or --any-task.")
     from services.feedback_api.thresholds import Threshold, set_threshold
 
-    chosen = name or "-".join(part for part in (model, task) if part)
-    threshold = Threshold(new_samples=every, task_type=task)
+    counted = task or ("any-task" if any_task else None)
+    chosen = "-".join(filter(None, (model, counted))) if name is None else name
+    _require_names(model=model, name=chosen)
+    threshold = Threshold(new_samples=every, task_type=task, any_task=any_task)
     run = TrainingRequest(kind=kind, model_name=model, command=this_command())
     _run(
         data_dir,
@@ -58,7 +70,19 @@ def retrain(
             session, chosen, threshold, run, project_id=project, actor=person_name()
         ),
     )
-    done(chosen, f"trains {model} at every {every} new samples" + (f" of {task}" if task else ""))
+    done(chosen, f"trains {model} at every {every} new samples" + _of_what(threshold))
+
+
+def _require_names(**names: str) -> None:
+    for option, given in names.items():
+        if not 1 <= len(given) <= MAX_NAME:
+            raise InvalidInput(f"--{option} has 1 to {MAX_NAME} characters.")
+
+
+def _of_what(threshold: "Threshold") -> str:
+    if threshold.any_task:
+        return " of any one task"
+    return f" of {threshold.task_type}" if threshold.task_type else ""
 
 
 @app.command("list")
@@ -74,7 +98,8 @@ def list_all(project: Project = 1, data_dir: DataDir = None) -> None:
         state = Text("on", "green") if standing.is_enabled else Text("off", "red")
         samples = f"{standing.count} of {threshold.new_samples}"
         trains = f"{run.model_name} ({run.kind.removeprefix('reward_')})"
-        table.add_row(*cells(standing.name, samples, threshold.task_type or "all", trains, state))
+        task = threshold.task_type or ("any one" if threshold.any_task else "all")
+        table.add_row(*cells(standing.name, samples, task, trains, state))
     console.print(table)
 
 

@@ -8,6 +8,7 @@ their consent again.
 """
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +20,9 @@ from sqlalchemy import (
     delete,
     func,
     literal,
+    null,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, array, insert
@@ -31,8 +34,9 @@ from shared.contracts.values import PersonKind, RunStatus
 from shared.db.audit import audit
 from shared.db.columns import Xid8
 from shared.db.consents import has_withdrawn, oldest_open
+from shared.db.faults import reaching_database
 from shared.db.tables import Dataset, Feedback, Preference, Schedule, TrainingRun
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, DatabaseUnavailable, NotFound
 from shared.jobs import enqueue
 from shared.logs import get_logger
 
@@ -43,12 +47,13 @@ log = get_logger("retrain")
 
 
 class Threshold(BaseModel):
-    """What a schedule counts: so many new samples, of one task type or of all."""
+    """What a schedule counts: so many new samples of all, of one task type, or of any one."""
 
     model_config = ConfigDict(frozen=True)
 
     new_samples: int = Field(ge=1, le=MAX_SAMPLES)
     task_type: str | None = None
+    any_task: bool = False
     reached_at: int = 0  # the watermark of the last time it was reached
 
 
@@ -60,14 +65,28 @@ class Span:
     before: int
 
 
+# By task type where any single one counts; everything under None otherwise.
+Counts = Counter[str | None]
+
+
 @dataclass(frozen=True)
 class Tally:
-    """Samples counted so far, of which kind, over which span."""
+    """Samples counted so far, for which threshold, over which span."""
 
-    task_type: str | None
+    threshold: Threshold
     span: Span
-    count: int
+    counts: Counts
     counted_at: float
+
+    @property
+    def count(self) -> int:
+        """What has to reach the threshold."""
+        return highest(self.counts)
+
+    def counts_what(self, threshold: Threshold) -> bool:
+        """Whether a threshold counts the same samples; their number may be another."""
+        mine = self.threshold
+        return (mine.task_type, mine.any_task) == (threshold.task_type, threshold.any_task)
 
 
 @dataclass
@@ -89,13 +108,22 @@ class Thresholds:
             keys = await _keys(session)
         self.tallies = {key: tally for key, tally in self.tallies.items() if key in keys}
         for key in keys:
-            try:
+            reached += await self._look_safely(key)
+        return reached
+
+    async def _look_safely(self, key: tuple[int, str]) -> bool:
+        try:
+            with reaching_database():
                 async with self.sessions.begin() as session:
                     schedule = await _locked(session, key)
-                    reached += schedule is not None and await self._look(session, schedule)
-            except Conflict as error:
-                log.info("a threshold waits for the next look", reason=error.detail)
-        return reached
+                    return schedule is not None and await self._look(session, schedule)
+        except DatabaseUnavailable:
+            raise
+        except Conflict as error:
+            log.info("a threshold waits for the next look", reason=error.detail)
+        except Exception:  # one threshold must not hold up the others
+            log.exception("a threshold cannot be looked at", project=key[0], schedule=key[1])
+        return False
 
     async def _look(self, session: AsyncSession, schedule: Schedule) -> bool:
         threshold = Threshold.model_validate(schedule.threshold)
@@ -105,10 +133,10 @@ class Thresholds:
         if tally is not None:
             rest = Span(tally.span.before, span.before)
             added = await count(session, schedule.project_id, threshold, rest)
-            tally = replace(tally, span=span, count=tally.count + added)
+            tally = replace(tally, span=span, counts=tally.counts + added)
         if tally is None or tally.count >= threshold.new_samples:
             counted = await count(session, schedule.project_id, threshold, span)
-            tally = Tally(threshold.task_type, span, counted, time.monotonic())
+            tally = Tally(threshold, span, counted, time.monotonic())
         self.tallies[key] = tally
         if tally.count < threshold.new_samples:
             return False
@@ -120,20 +148,27 @@ class Thresholds:
         tally = self.tallies.get(key)
         if tally is None or time.monotonic() - tally.counted_at >= self.recount_s:
             return None
-        is_same = (tally.task_type, tally.span.since) == (threshold.task_type, span.since)
+        is_same = tally.counts_what(threshold) and tally.span.since == span.since
         return tally if is_same else None
 
 
-async def count(session: AsyncSession, project_id: int, threshold: Threshold, span: Span) -> int:
+async def count(session: AsyncSession, project_id: int, threshold: Threshold, span: Span) -> Counts:
     """How many samples of a span are there."""
-    counts = [
-        samples(table, project_id, threshold, span).scalar_subquery()
-        for table in (Feedback, Preference)
-    ]
-    return int(await session.scalar(select(counts[0] + counts[1])) or 0)
+    both = (samples(table, project_id, threshold, span) for table in (Feedback, Preference))
+    counts = Counts()
+    for task, number in await session.execute(union_all(*both)):
+        counts[task] += number
+    return counts
 
 
-def samples(table: Post, project_id: int, threshold: Threshold, span: Span) -> Select[int]:
+def highest(counts: Counts) -> int:
+    """The largest of several counts, 0 when there is none."""
+    return max(counts.values(), default=0)
+
+
+def samples(
+    table: Post, project_id: int, threshold: Threshold, span: Span
+) -> Select[str | None, int]:
     """The number of samples in a table; the first four conditions are the index on samples."""
     rater = array([col(table.clinician_id)])
     conditions = [
@@ -144,9 +179,13 @@ def samples(table: Post, project_id: int, threshold: Threshold, span: Span) -> S
         ~has_withdrawn(PersonKind.RATER, project_id, rater),
         ~has_withdrawn(PersonKind.SUBJECT, project_id, col(table.subjects)),
     ]
+    if threshold.any_task:
+        named = select(col(table.task_type), func.count()).group_by(col(table.task_type))
+        return named.where(*conditions, col(table.task_type).is_not(None))
     if threshold.task_type is not None:
         conditions.append(col(table.task_type) == threshold.task_type)
-    return select(func.count()).select_from(table).where(*conditions)
+    everything = select(cast(null(), String), func.count()).select_from(table)
+    return everything.where(*conditions)
 
 
 async def set_threshold(
@@ -219,7 +258,7 @@ async def list_thresholds(session: AsyncSession, project_id: int) -> list[Standi
     for schedule in await session.scalars(mine.order_by(col(Schedule.name))):
         threshold = Threshold.model_validate(schedule.threshold)
         span = await _span(session, schedule, threshold)
-        counted = await count(session, project_id, threshold, span)
+        counted = highest(await count(session, project_id, threshold, span))
         run = TrainingRequest.model_validate(schedule.run)
         standings.append(Standing(schedule.name, threshold, run, counted, schedule.enabled))
     return standings

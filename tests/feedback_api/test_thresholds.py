@@ -38,10 +38,12 @@ class Retraining:
     def __post_init__(self) -> None:
         self.thresholds = Thresholds(self.sessions)
 
-    async def every(self, samples: int, task: str | None = None, name: str = "reward") -> None:
+    async def every(
+        self, samples: int, task: str | None = None, name: str = "reward", *, any_task: bool = False
+    ) -> None:
         """Set a threshold."""
         async with self.sessions.begin() as session:
-            threshold = Threshold(new_samples=samples, task_type=task)
+            threshold = Threshold(new_samples=samples, task_type=task, any_task=any_task)
             await set_threshold(session, name, threshold, RUN, project_id=1, actor="tests")
 
     async def post(self, count: int = 1, table: Any = Feedback, **given: Any) -> None:
@@ -206,6 +208,41 @@ async def test_a_task_has_its_own_count(retraining):
     await retraining.post(1, task_type="tracing")
 
     assert (before, await retraining.check()) == (0, 1)
+
+
+async def test_one_task_that_has_enough_is_enough_for_any(retraining):
+    await retraining.every(3, any_task=True)
+    await retraining.post(2, task_type="tracing")
+    await retraining.post(2, Preference, task_type="rag")
+    await retraining.post(5)  # of no task
+    before = await retraining.check()
+    counted = await retraining.counted()
+    await retraining.post(1, task_type="rag")
+
+    assert (before, counted) == (0, [2])
+    assert await retraining.check() == 1
+
+
+async def test_after_any_task_had_enough_all_begin_anew(retraining):
+    await retraining.every(2, any_task=True)
+    await retraining.post(2, task_type="rag")
+    await retraining.post(1, task_type="tracing")
+    reached = [await retraining.check()]
+    await retraining.post(1, task_type="tracing")
+
+    reached.append(await retraining.check())
+
+    assert reached == [1, 0]
+    assert await retraining.counted() == [1]
+
+
+async def test_a_threshold_that_cannot_be_looked_at_holds_up_no_other(retraining, sessions):
+    async with sessions.begin() as session:
+        session.add(Schedule(name="a-broken-one", threshold={"new_samples": 1}, run={}))
+    await retraining.every(1)
+    await retraining.post(1)
+
+    assert await retraining.check() == 1
 
 
 async def test_only_rows_after_the_last_training_count(retraining, sessions):

@@ -85,3 +85,25 @@ async def test_a_threshold_is_set_listed_and_taken_away(heed):
 
 async def test_retrain_alone_says_what_it_wants(heed):
     assert "--every" in await heed.refused("retrain")
+
+
+async def test_a_threshold_for_any_task_is_listed_as_one(heed):
+    await heed("retrain", "--every", "100", "--any-task")
+
+    assert re.search(r"reward-any-task +0 of 100 +any one", await heed("retrain", "list"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--every", "100", "--any-task", "--task", "rag"), "--any-task"),
+        (("--every", "100", "--model", "m" * 101), "--model"),
+        (("--every", "100", "--name", ""), "--name"),
+    ],
+)
+async def test_a_threshold_that_means_nothing_is_refused_in_one_line(heed, given, said):
+    refusal = await heed.refused("retrain", *given)
+
+    assert said in refusal
+    assert len(refusal.splitlines()) == 1
+    assert "unexpected" not in refusal
