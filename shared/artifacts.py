@@ -97,6 +97,13 @@ class FolderStore:
             _remove(place)
             flush(place.parent)
 
+    def snapshots(self) -> list[str]:
+        """The URIs of all snapshots that lie here, entered in a database or not."""
+        folder = self.root / str(self.project_id) / "datasets"
+        return [
+            f"{_SCHEME}{self.project_id}/datasets/{path.name}" for path in folder.glob("*.jsonl")
+        ]
+
     @contextmanager
     def workspace(self, name: str | None = None) -> Iterator[Path]:
         """A folder for work in progress, locked while in use and removed afterwards."""

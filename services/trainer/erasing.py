@@ -6,8 +6,9 @@ more to take out, and the receipt says what it was before.
 """
 
 import asyncio
+import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from sqlmodel import col
 
 from services.trainer.lines import Line, count_lines, rows_of
 from services.trainer.snapshots import read_lines, store_snapshot
-from services.trainer.workplace import Workplace, run_folder, run_log
+from services.trainer.workplace import Workplace, run_folder, run_log, tidy
 from shared.artifacts import FolderStore
 from shared.contracts.values import RunStatus
 from shared.db.columns import Json
@@ -32,6 +33,7 @@ from shared.lineage import (
     dataset_node,
     datasets_holding,
     erasure_node,
+    keep_erasures_waiting,
     model_node,
     tainted,
     wait_for_datasets,
@@ -105,6 +107,7 @@ async def _find_datasets(task: Task) -> list[int]:
 async def _rewrite(task: Task, dataset_id: int) -> None:
     """Take the erased rows out of one dataset; afterwards nothing leads to its old file."""
     async with task.workplace.sessions.begin() as session:
+        await keep_erasures_waiting(session)
         erasure = await session.get_one(Erasure, task.erasure_id, with_for_update=True)
         dataset = await session.get(Dataset, dataset_id, with_for_update=True)
         members = (await datasets_holding(session, erasure.seqs)).get(dataset_id)
@@ -138,7 +141,9 @@ def _kept_lines(task: Task, dataset: Dataset) -> list[Line]:
 
 
 async def _remove_leftovers(task: Task, datasets: Sequence[int]) -> None:
-    """Old snapshots, kept exports, and what runs on these datasets left half-written."""
+    """Old snapshots, kept exports, and what runs and dead processes left half-written."""
+    await tidy(task.workplace)
+    await _remove_uncommitted(task)
     settings = task.workplace.settings
     async with task.workplace.sessions.begin() as session:
         erasure = await session.get_one(Erasure, task.erasure_id, with_for_update=True)
@@ -150,6 +155,25 @@ async def _remove_leftovers(task: Task, datasets: Sequence[int]) -> None:
         runs = list(await session.scalars(_runs_on(datasets)))
     await asyncio.to_thread(_remove_files, task, old, exports)
     await asyncio.to_thread(_remove_traces, task, runs)
+
+
+async def _remove_uncommitted(task: Task) -> None:
+    """Snapshots with the rows that a process stored and did not live to enter in the database."""
+    async with task.workplace.sessions.begin() as session:
+        await wait_for_datasets(session)
+        known = set(await session.scalars(select(col(Dataset.uri))))
+        await asyncio.to_thread(_remove_unknown, task, known)
+
+
+def _remove_unknown(task: Task, known: Collection[str]) -> None:
+    for uri in task.store.snapshots():
+        if uri not in known and _holds_rows(task, uri):
+            task.store.remove(uri)
+
+
+def _holds_rows(task: Task, uri: str) -> bool:
+    with task.store.path(uri).open(encoding="utf-8") as lines:
+        return any(not task.row_ids.isdisjoint(rows_of(json.loads(line))) for line in lines)
 
 
 async def _unused_files(session: AsyncSession, erasure: Erasure) -> list[str]:

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from sqlalchemy import select, text, update
+from sqlalchemy import delete, select, text, update
 from sqlmodel import col
 
-from shared.db.tables import Feedback, FeedbackHistory, Receipt
+from shared.db.tables import Erasure, Feedback, FeedbackHistory, Receipt
 
 
 def feedback(rater, **given):
@@ -83,3 +83,26 @@ async def test_a_version_that_appears_while_rows_are_locked_is_erased_too(
     await erasing
 
     assert await rows(Feedback) == await rows(FeedbackHistory) == []
+
+
+async def test_a_row_that_is_written_anew_while_it_is_waited_for_is_found_again(
+    post, erase, rows, shared_sessions, project
+):
+    """As when feedback that waits for its interaction joins it: same id, another `seq`."""
+    await post("/feedback", feedback(7))
+    async with shared_sessions.begin() as session:
+        statement = select(Feedback).where(col(Feedback.project_id) == project)
+        row = (await session.scalars(statement)).one()
+        await session.execute(delete(Feedback).where(col(Feedback.id) == row.id))
+        erasing = asyncio.create_task(erase(7))
+        await _wait_for_lock(session, 1)
+        anew = Feedback(**row.model_dump(exclude={"seq", "xid", "created_at"}))
+        session.expunge(row)
+        session.add(anew)
+        await session.flush()
+        seq = anew.seq
+    await erasing
+
+    [erasure] = await rows(Erasure)
+    assert erasure.seqs == [seq]
+    assert await rows(Feedback) == []

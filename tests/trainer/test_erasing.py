@@ -55,6 +55,12 @@ class Bench:
         async with self.sessions.begin() as session:
             return await freeze_feedback(session, self.workplace.freezing("me"))
 
+    async def freeze_and_fail(self) -> None:
+        """As when the process or the database dies before the commit."""
+        async with self.sessions() as session:
+            await freeze_feedback(session, self.workplace.freezing("me"))
+            await session.rollback()
+
     async def erase(self, pseudonym: str, kind: PersonKind = PersonKind.RATER) -> Erasure:
         """Erase a person from the database; the files are still to be done."""
         async with self.sessions.begin() as session:
@@ -202,6 +208,32 @@ async def test_a_snapshot_in_the_making_is_waited_for_and_rewritten(bench, feedb
 
     assert dataset.rows == 2
     assert (await bench.stored(Dataset, dataset.id)).rows == 1
+
+
+async def test_a_snapshot_that_was_never_committed_goes_if_it_holds_the_rows(bench, feedback):
+    """One that holds none of them may be of another database that shares the folder."""
+    await bench.insert(feedback(rating=3))
+    await bench.freeze_and_fail()
+    await bench.insert(feedback(clinician_id="r_a", rating=5, agent_response="canary"))
+    await bench.freeze_and_fail()
+    await bench.erase("r_a")
+
+    await bench.work_off()
+
+    [left] = bench.workplace.store.root.glob("1/datasets/*")
+    assert "canary" not in left.read_text()
+
+
+async def test_what_a_killed_process_left_half_written_goes(bench, feedback):
+    left = bench.workplace.store.root / ".partial" / "0123"
+    left.mkdir(parents=True)
+    (left / "snapshot.jsonl").write_text("canary")
+    await bench.insert(feedback(clinician_id="r_a", rating=5))
+    await bench.erase("r_a")
+
+    await bench.work_off()
+
+    assert not left.exists()
 
 
 async def _someone_waits(session, kind="relation"):

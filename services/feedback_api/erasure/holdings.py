@@ -170,7 +170,11 @@ async def lock(session: AsyncSession, held: Held) -> None:
 
 
 def _is_still_there(held: Held, found: Held) -> bool:
-    return all(set(held.live(table)) <= set(found.live(table)) for table, _, _ in TABLES)
+    """Whether every row is the version it was; one that was deleted and written anew is not."""
+    return all(
+        held.versions.get(name, {}).items() <= found.versions.get(name, {}).items()
+        for name in (table.__tablename__ for table, _, _ in TABLES)
+    )
 
 
 async def _of_rater(session: AsyncSession, person: Person) -> Held:
