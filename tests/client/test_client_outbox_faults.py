@@ -1,9 +1,11 @@
 """One post that the service cannot take holds up no other, and nothing ends the thread."""
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -103,4 +105,16 @@ def test_a_flush_tries_what_was_put_off(queued, faulty, until):
     queued.interactions.record("Why?", "So.", interaction_id="a")
 
     assert queued.flush(timeout_s=600)
+    assert faulty.taken == ["a"]
+
+
+def test_a_disk_that_is_nearly_full_takes_no_post_and_gives_up_those_it_has(
+    queued, faulty, until, monkeypatch
+):
+    faulty.busy_for = "30"
+    queued.feedback.stars(4, interaction_id="a")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=8_000_000))
+
+    assert queued.feedback.stars(4, interaction_id="b").state == "dropped"
+    until(lambda: queued.outbox.counters().pending == 0)
     assert faulty.taken == ["a"]

@@ -15,6 +15,7 @@ except ImportError:  # Windows; without locks two processes may send a post twic
     fcntl = None  # type: ignore[assignment]
 
 APPLICATION_ID = 0x48454544  # "HEED"
+LOG_PAGES = 256  # 1 MiB: the log must fit the room that the store leaves on a full disk
 BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _held: set[int] = set()
 log = logging.getLogger("heed_client.outbox")
@@ -103,6 +104,7 @@ def _prepare(connection: sqlite3.Connection, max_bytes: int) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA secure_delete = ON")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
     if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
         broken = sqlite3.DatabaseError("the file is damaged")
         broken.sqlite_errorcode = sqlite3.SQLITE_CORRUPT

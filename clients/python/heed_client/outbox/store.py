@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from heed_client.errors import Problem
 from heed_client.outbox.files import is_broken, open_database
 from heed_client.outbox.records import Refused, Waiting
 
+HEADROOM = 8 * 1024 * 1024  # bytes left free on the disk
 INSERT = "INSERT INTO post (path, target, body) VALUES (?, ?, ?)"
 # The oldest post of each target; its younger ones wait, so that their order is kept. A time far
 # ahead is from a clock that has been set back since.
@@ -52,9 +54,14 @@ class Store:
         rows = [(post.path, _hash(post.target), to_json(post.body)) for post in posts]
         with self._transaction() as connection:
             room = self._capacity - connection.execute("SELECT count(*) FROM post").fetchone()[0]
-            kept = rows[: max(0, room)]
+            kept = rows[: max(0, room)] if self._has_space(rows) else []
             connection.executemany(INSERT, kept)
         return [place < len(kept) for place in range(len(rows))]
+
+    def _has_space(self, rows: Sequence[tuple[str, bytes, bytes]]) -> bool:
+        """Whether the disk would keep room for the log, without which nothing can be erased."""
+        size = sum(len(body) for _, _, body in rows)
+        return shutil.disk_usage(self.path.parent).free >= HEADROOM + 2 * size
 
     def heads(self, now: float, limit: int, *, hurry: bool) -> list[Waiting]:
         """The posts that may be sent now, the oldest of each target, oldest first.
