@@ -134,7 +134,7 @@ async def claim(
     Rows whose lease ran out are taken like waiting ones, until their attempts are used up.
     `known` is what else its table keeps, such as the `code_version` of a training run.
     """
-    await _close_exhausted(session, table)
+    await _close_exhausted(session, table, col(table.queue).in_(queues))
     due = or_(col(table.status) == RunStatus.QUEUED, _expired(table))
     candidate = (
         select(col(table.id))
@@ -263,7 +263,7 @@ async def mark_interrupted(
 
     Those that nobody would take again are closed as failed or cancelled instead.
     """
-    await _close_exhausted(session, table)
+    await _close_exhausted(session, table, col(table.queue) != FOREGROUND)
     silent_since = func.now() - timedelta(seconds=older_than_s)
     statement = (
         update(table)
@@ -310,12 +310,14 @@ async def _waiting_under(
     return waiting
 
 
-async def _close_exhausted(session: AsyncSession, table: type[Work]) -> None:
+async def _close_exhausted(
+    session: AsyncSession, table: type[Work], of_queues: ColumnElement[bool]
+) -> None:
     """Close rows whose worker went silent and which nobody will take again."""
     gone = col(table.cancel_requested) | (col(table.attempt) >= col(table.max_attempts))
     await session.execute(
         update(table)
-        .where(_expired(table), gone, col(table.queue) != FOREGROUND)
+        .where(_expired(table), gone, of_queues)
         .values(
             status=_case_cancelled(table),
             finished_at=func.now(),

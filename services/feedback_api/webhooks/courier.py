@@ -241,7 +241,9 @@ async def _webhooks_with_due(session: AsyncSession) -> list[Webhook]:
             col(Job.run_after) <= func.now(),
             is_due,
         )
-        .exists()
+        .limit(1)  # one look into the index for each webhook, however much waits for it
+        .scalar_subquery()
     )
-    statement = select(Webhook).where(col(Webhook.enabled), due).order_by(func.random())
+    statement = select(Webhook).where(col(Webhook.enabled), due.is_not(None))
+    statement = statement.order_by(func.random())
     return list((await session.scalars(statement)).all())
