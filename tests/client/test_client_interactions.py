@@ -2,7 +2,7 @@
 
 import pytest
 
-from heed_client import AsyncHeed, HeedMisuse
+from heed_client import AsyncHeed, Heed, HeedMisuse
 
 
 def test_a_block_records_prompt_response_and_steps(client):
@@ -47,6 +47,28 @@ def test_a_failure_in_a_block_stays_what_it_is_and_records_nothing(client):
         _ = 1 / 0
 
     assert list(client.interactions.list(session_id="s")) == []
+
+
+def test_a_service_that_is_away_does_not_hide_a_failure_in_a_block(token):
+    away = Heed("http://127.0.0.1:9", api_key=token, deadline_s=0.1)
+
+    def fail_after_responding():
+        with away.interaction("Why?") as it:
+            it.respond("Gases.")
+            _ = 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        fail_after_responding()
+
+
+def test_what_comes_after_the_block_cannot_be_recorded_and_is_told(client):
+    with client.interaction("Why?") as it:
+        it.respond("Gases.")
+
+    with pytest.raises(HeedMisuse, match="has ended"):
+        it.step("Think")
+    with pytest.raises(HeedMisuse, match="has ended"):
+        it.respond("Other gases.")
 
 
 def test_recording_twice_under_one_id_is_a_repetition(client):

@@ -1,6 +1,8 @@
 """Candidates are ordered by the live model, and keep their order without one."""
 
 import asyncio
+import json
+from contextlib import closing
 
 import pytest
 
@@ -74,6 +76,18 @@ def test_a_service_that_is_away_costs_the_order_and_not_the_response():
     assert ranked == [{"text": "one", "score": 0.5}]
     assert ranked.fallback
     assert not reranker.is_model_ready()
+
+
+@pytest.mark.parametrize("named", [[0], [0, 2], [0, 0], [-1, 0]])
+def test_an_order_of_other_candidates_counts_as_none(scripted, named):
+    results = [{"index": index, "relevance_score": 0.9} for index in named]
+    other = scripted((200, {}, json.dumps({"results": results}).encode()))
+
+    with closing(Reranker(other.url, api_key="key")) as reranker:
+        ranked = reranker.rerank("Why?", ["one", "two"])
+
+    assert [candidate["text"] for candidate in ranked] == ["one", "two"]
+    assert ranked.fallback
 
 
 def test_no_candidates_need_no_service():

@@ -1,9 +1,5 @@
 """What is tried again, how often, and that it is stored once."""
 
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 
 from heed_client import AsyncHeed, Heed, HeedProblem, HeedUnreachable
@@ -12,53 +8,6 @@ from heed_client.retrying import Retries
 
 EXCHANGE = {"prompt": "Why is it warm?", "response": "Gases."}
 STORED = b'{"id": "1", "feedback_id": "fb_1", "state": "live"}'
-
-
-class Scripted(ThreadingHTTPServer):
-    """A real server that gives replies one after the other, the last one for ever."""
-
-    daemon_threads = True
-
-    def __init__(self, *replies: tuple[int, dict[str, str], bytes]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.replies = list(replies)
-        self.keys: list[str | None] = []
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        server: Scripted = self.server  # type: ignore[assignment]
-        server.keys.append(self.headers["Idempotency-Key"])
-        self.rfile.read(int(self.headers["Content-Length"]))
-        replies = server.replies
-        status, headers, body = replies.pop(0) if len(replies) > 1 else replies[0]
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing on stderr."""
-
-
-@pytest.fixture
-def scripted() -> Iterator[type[Scripted]]:
-    """Makes scripted servers and stops them."""
-    started: list[Scripted] = []
-
-    def start(*replies: tuple[int, dict[str, str], bytes]) -> Scripted:
-        started.append(Scripted(*replies))
-        threading.Thread(target=started[-1].serve_forever, args=(0.01,), daemon=True).start()
-        return started[-1]
-
-    yield start
-    for server in started:
-        server.shutdown()
-        server.server_close()
 
 
 def test_a_lost_reply_is_asked_for_again_and_the_post_stored_once(door, client, token, clock):

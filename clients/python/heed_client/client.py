@@ -25,7 +25,7 @@ class Heed:
         url: the feedback API; else `HEED_URL`, else http://127.0.0.1:8000.
         api_key: else `HEED_API_KEY`.
         outbox: a file, or an `Outbox`: posts are then on disk when a call returns, and sent later.
-        timeout_s: the most one try takes.
+        timeout_s: the most one try waits for the service to go on.
         deadline_s: the most one call takes, with all its tries.
         transport: how httpx reaches the network, for proxies and certificates of your own.
         clock: the time; only tests need another one.

@@ -1,18 +1,32 @@
 """An interaction as it happens: its steps and its response, recorded when its block ends."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
 from heed_client import calls
 from heed_client.calls import Call
-from heed_client.errors import HeedMisuse
+from heed_client.errors import HeedError, HeedMisuse
 from heed_client.resources import AsyncJudged, Judged
 from heed_client.senders import AsyncSender, Sender
 
 Response = str | Mapping[str, Any] | Sequence[Any]
+log = logging.getLogger("heed_client.interaction")
 _SAID_WITH_FEEDBACK = ("session_id", "agent_name")
+
+
+@contextmanager
+def _hushed(failure: type[BaseException] | None) -> Iterator[None]:
+    """Inside, what the service refuses does not take the place of the application's own failure."""
+    try:
+        yield
+    except HeedError as error:
+        if failure is None:
+            raise
+        log.error("an interaction is not recorded: %s", type(error).__name__)
 
 
 class Draft:
@@ -25,6 +39,7 @@ class Draft:
         self.fields["interaction_id"] = self.interaction_id
         self.steps: list[dict[str, Any]] = []
         self.response: Response | None = None
+        self._has_ended = False
 
     def about(self) -> dict[str, Any]:
         """What feedback on this interaction says of it."""
@@ -33,10 +48,20 @@ class Draft:
 
     def add_step(self, content: str) -> str:
         """The id of a new step."""
+        self._require_open()
         order = len(self.steps)
         step_id = f"{self.interaction_id}/{order}"
         self.steps.append({"id": step_id, "step_order": order, "step_content": content})
         return step_id
+
+    def respond(self, response: Response) -> None:
+        """Take note of the response."""
+        self._require_open()
+        self.response = response
+
+    def _require_open(self) -> None:
+        if self._has_ended:
+            raise HeedMisuse("The block has ended; its steps and response are recorded already.")
 
     def finish(self, failure: type[BaseException] | None) -> list[Call[Any]]:
         """The calls that record it; none after a failure that left it without a response.
@@ -44,6 +69,7 @@ class Draft:
         Raises:
             HeedMisuse: the block ended well, but nobody said what was responded.
         """
+        self._has_ended = True
         if self.response is None:
             if failure is None:
                 raise HeedMisuse("Say what was responded: it.respond(...), before the block ends.")
@@ -68,7 +94,7 @@ class Interaction(Judged):
 
     def respond(self, response: Response) -> None:
         """Note the response; it is recorded when the block ends."""
-        self._draft.response = response
+        self._draft.respond(response)
 
     def __enter__(self) -> Self:
         return self
@@ -79,8 +105,9 @@ class Interaction(Judged):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for call in self._draft.finish(kind):
-            self._sender.send(call)
+        with _hushed(kind):
+            for call in self._draft.finish(kind):
+                self._sender.send(call)
 
 
 class AsyncInteraction(AsyncJudged):
@@ -97,7 +124,7 @@ class AsyncInteraction(AsyncJudged):
 
     def respond(self, response: Response) -> None:
         """Note the response; it is recorded when the block ends."""
-        self._draft.response = response
+        self._draft.respond(response)
 
     async def __aenter__(self) -> Self:
         return self
@@ -108,5 +135,6 @@ class AsyncInteraction(AsyncJudged):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for call in self._draft.finish(kind):
-            await self._sender.send(call)
+        with _hushed(kind):
+            for call in self._draft.finish(kind):
+                await self._sender.send(call)

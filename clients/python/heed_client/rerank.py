@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from heed_client.calls import Call
-from heed_client.errors import HeedError, HeedMisuse, HeedProblem
+from heed_client.errors import HeedError, HeedMisuse, HeedProblem, Problem
 from heed_client.options import Options
 from heed_client.results import Result
 from heed_client.retrying import Retries
@@ -86,7 +86,7 @@ class Reranker:
         if not shaped:
             return Reranked()
         try:
-            order = self._sender.send(_call(query, shaped, self._model))
+            order = _fitting(self._sender.send(_call(query, shaped, self._model)), shaped)
         except HeedError as error:
             order = _fallback(shaped, error)
         return _ordered(shaped, order, top_k)
@@ -129,7 +129,7 @@ class AsyncReranker:
         if not shaped:
             return Reranked()
         try:
-            order = await self._sender.send(_call(query, shaped, self._model))
+            order = _fitting(await self._sender.send(_call(query, shaped, self._model)), shaped)
         except HeedError as error:
             order = _fallback(shaped, error)
         return _ordered(shaped, order, top_k)
@@ -204,6 +204,18 @@ def _call(query: str, shaped: Sequence[Mapping[str, Any]], model: str | None) ->
     if model is not None:
         body["model"] = model
     return Call("POST", "/rerank", _Order, body=body)
+
+
+def _fitting(order: _Order, shaped: Sequence[object]) -> _Order:
+    """The order, if it names each candidate once.
+
+    Raises:
+        HeedProblem: it does not; another service is behind the URL.
+    """
+    if sorted(place.index for place in order.results) != list(range(len(shaped))):
+        detail = "The reply does not name each candidate once; is the URL right?"
+        raise HeedProblem(Problem(status=200, code="unexpected_reply", detail=detail))
+    return order
 
 
 def _fallback(shaped: Sequence[object], error: HeedError) -> _Order:

@@ -100,7 +100,7 @@ class JudgedRow(StoredRow):
 
 
 class FeedbackRow(JudgedRow):
-    """One stored feedback; `history` holds earlier versions when it was read by its id."""
+    """One stored feedback; read by its id, `history` holds up to 100 earlier versions."""
 
     feedback_id: str
     interaction_id: str | None = None
