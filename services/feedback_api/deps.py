@@ -192,6 +192,7 @@ class PagePosting(Posting):
         if request.query_params:
             raise InvalidInput("With a widget token, send the fields in the body.")
         principal = await running.keys.find(grant.key_id)
+        grant.require_project(principal.project_id)
         require(principal, self.scope)
         source = await self.source(request, principal)
         # A key of a page is its own: no other page learns by guessing it what was posted.

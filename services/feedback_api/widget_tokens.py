@@ -50,6 +50,15 @@ class Grant(BaseModel):
     agent_name: str | None = None
     consent: ConsentIn | None = None
 
+    def require_project(self, project_id: int) -> None:
+        """Pass when the token was made in this project, which is that of its key.
+
+        Raises:
+            Unauthenticated: the key is not the one it was.
+        """
+        if project_id != self.project_id:
+            raise _unknown()
+
     def fill_feedback(self, body: FeedbackIn) -> FeedbackIn:
         """The body with what the token says about it.
 

@@ -294,6 +294,16 @@ async def test_a_token_dies_with_the_key_it_was_made_with(
     assert await eventually(is_refused)
 
 
+async def test_a_token_of_another_project_than_its_keys_opens_nothing(page, client, project, rows):
+    key_id = client.headers["authorization"].split("_")[1]
+    token = sign(SECRET, grant(key_id=key_id, project_id=project + 1))
+
+    reply = await page.post("/feedback", json={"thumbs": "up"}, headers=bearer(token))
+
+    assert (reply.status_code, reply.json()["code"]) == (401, "unauthenticated")
+    assert await rows(Feedback) == []
+
+
 async def test_a_token_has_a_limit_of_its_own(page, make):
     token = await make(interaction_id="chat_1")
     other = await make(interaction_id="chat_1")
