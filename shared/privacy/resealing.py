@@ -176,7 +176,7 @@ async def _rotate_some(session: AsyncSession, keyring: Keyring) -> int:
         .where(col(SubjectKey.wrapped_key).is_not(None), col(SubjectKey.master_key_id) != active)
         .order_by(col(SubjectKey.project_id), col(SubjectKey.person))
         .limit(KEY_PORTION)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)  # posts that hold a key go on
     )
     rows = list(await session.scalars(others))
     for row in rows:
