@@ -114,16 +114,17 @@ class Limits:
         self._widget_token = made["widget_token"]
 
     async def __call__(self, post: Post) -> None:
-        """Count a post for whoever sent it and for its rater.
+        """Count a post for its widget token, its rater and the key that sent it.
 
         Raises:
             LimitExceeded: one of them has to wait.
         """
         if post.widget_token is not None:
             self._widget_token.take(post.widget_token)
-        self._key.take(post.key_id)
         if (rater := post.row.get("clinician_id")) is not None:
             self._rater.take(rater)
+        # Last, so that one rater who is refused uses up nothing of what all of the key share.
+        self._key.take(post.key_id)
 
     def count_request(self, key_id: str) -> None:
         """Count a request that posts nothing.

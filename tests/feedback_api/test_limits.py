@@ -130,6 +130,15 @@ async def test_a_post_over_the_raters_limit_is_429_with_retry_after(limited, row
     assert len(await rows(Feedback)) == 2
 
 
+async def test_a_rater_over_the_limit_takes_nothing_from_others_of_the_same_key(limited):
+    for _ in range(5):
+        await limited.post("/feedback", json=BODY | {"rater_id": 7})
+
+    other = await limited.post("/feedback", json=BODY | {"rater_id": 8})
+
+    assert other.status_code == 201
+
+
 async def test_a_batch_is_refused_item_by_item(limited, rows):
     items = [BODY | {"prompt": str(place)} for place in range(7)]
 
