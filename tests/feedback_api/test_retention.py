@@ -1,5 +1,6 @@
 """Rows that were kept long enough go: with receipts, out of datasets, leaving an erasure."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -100,6 +101,25 @@ async def test_it_leaves_an_erasure_an_audit_entry_and_a_job_and_taints_nothing(
     assert erasure.receipt["rows"] == entry.detail["rows"] == {"rlhf_feedback": 1}
     assert (entry.action, entry.target) == ("rows.expire", "retention:rlhf_feedback")
     assert (job.queue, job.params["row_ids"]) == ("erasure", [str(old.id)])
+
+
+async def test_processes_that_expire_rows_at_once_leave_one_erasure(sessions, add, left):
+    row = feedback(1, OLD).model_dump(exclude={"seq", "xid"})
+    await add(
+        *(
+            FeedbackHistory(
+                **row | {"id": new_id(), "seq": n}, superseded_at=NEW, superseded_by=new_id()
+            )
+            for n in range(1, 300)
+        )
+    )
+
+    gone = await asyncio.gather(
+        *(expire_rows(sessions, {"rlhf_feedback_history": 10}) for _ in range(3))
+    )
+
+    assert sorted(each["rlhf_feedback_history"] for each in gone) == [0, 0, 299]
+    assert await left(Erasure) == 1
 
 
 async def test_it_happens_once_a_day(sessions, add, left):

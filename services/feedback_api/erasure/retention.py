@@ -87,6 +87,8 @@ async def _expire(sessions: Sessions, table: str, project_id: int, before: datet
 
 
 async def _expire_some(session: AsyncSession, table: str, project_id: int, before: datetime) -> int:
+    name = f"retention:{project_id}:{table}"  # every process of the service comes here each hour
+    await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
     find = _find_interactions if table not in _VERSIONS else partial(_find_versions, table)
     held = await hold(session, lambda: find(session, project_id, before))
     if held.is_empty:
