@@ -41,7 +41,7 @@ STRUCTURED = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Source:
     """Who posts, and what the deployment decides for every post."""
 
@@ -71,7 +71,7 @@ class Source:
     def of_item(self, raw_item: bytes, place: int) -> "Source":
         """The source of one item of a batch; its place extends the batch's Idempotency-Key."""
         key = f"{self.request_key}#{place}" if self.request_key else None
-        return Source(**{**self.__dict__, "raw_body": raw_item, "request_key": key})
+        return Source(self.principal, self.secret, self.default_consent, raw_item, key, self.grant)
 
     def body_mac(self) -> bytes:
         """What tells a repeated body from another one."""
@@ -95,7 +95,8 @@ def feedback_post(body: FeedbackIn, source: Source) -> Post:
     if prompt is None and text is not None:
         prompt = render_prompt(task_type, body.context)
     step = _step(body)
-    row = _common(body, source) | {
+    row = _common(body, source)
+    row |= {
         "feedback_id": body.feedback_id or public_id("fb"),
         "interaction_id": body.interaction_id,
         "target": _target(body, source, prompt, text),
@@ -136,7 +137,8 @@ def preference_post(body: PreferenceIn, source: Source) -> Post:
         source.grant.require_comparison(target)
     _check_order(body)
     is_choice = outcome in (Outcome.A, Outcome.B)
-    row = _common(body, source) | {
+    row = _common(body, source)
+    row |= {
         "preference_id": body.preference_id or public_id("pref"),
         "target": target,
         "task_type": body.task_type,
@@ -157,7 +159,8 @@ def preference_post(body: PreferenceIn, source: Source) -> Post:
 def interaction_post(body: InteractionIn, source: Source) -> Post:
     """The post of one recorded interaction."""
     is_text = isinstance(body.response, str)
-    row = _origin(body, source) | {
+    row = _origin(body, source)
+    row |= {
         "interaction_id": body.interaction_id or public_id("int"),
         "user_prompt": body.prompt,
         "ai_response": render_response(body.response),
@@ -203,20 +206,29 @@ def _origin(body: PostIn | InteractionIn, source: Source) -> dict[str, Any]:
         "decision_id": body.decision_id,
         "consent": consent,
         "consent_training": consent.get("training", source.default_consent),
-        "subjects": sorted({source.person("subject", subject) for subject in body.subject_ids}),
+        "subjects": _subjects(body.subject_ids, source) if body.subject_ids else [],
         "key_id": source.principal.public_id,
         "timestamp": body.occurred_at or datetime.now(UTC),
     }
 
 
+def _subjects(subject_ids: list[str], source: Source) -> list[str]:
+    return sorted({source.person("subject", subject) for subject in subject_ids})
+
+
 def _common(body: PostIn, source: Source) -> dict[str, Any]:
     rater = source.rater(body.rater_id)
-    return _origin(body, source) | {"clinician_id": rater, "comments": body.comment}
+    row = _origin(body, source)
+    row |= {"clinician_id": rater, "comments": body.comment}
+    return row
 
 
 def _task_and_response(body: FeedbackIn) -> tuple[str | None, Any]:
-    given = {name: getattr(body, name) for name in ("response", *STRUCTURED)}
-    given = {name: value for name, value in given.items() if value is not None}
+    given = {
+        name: value
+        for name in ("response", *STRUCTURED)
+        if (value := getattr(body, name)) is not None
+    }
     if len(given) > 1:
         second = sorted(given)[1]
         raise _wrong(f"/{second}", "two_responses", f"Send one response, not {sorted(given)}")
@@ -280,16 +292,20 @@ def _correction(body: FeedbackIn, task_type: str | None) -> dict[str, Any]:
 
 
 def _annotations(body: FeedbackIn, text: str | None) -> list[dict[str, Any]] | None:
-    for place, span in enumerate(body.annotations or []):
+    if body.annotations is None:
+        return None
+    for place, span in enumerate(body.annotations):
         if span.end <= span.start or (text is not None and span.end > len(text)):
             detail = "A span needs start < end <= the response's length in code points"
             raise _wrong(f"/annotations/{place}/end", "span_range", detail)
-    return [span.model_dump() for span in body.annotations] if body.annotations else None
+    return [span.model_dump() for span in body.annotations]
 
 
 def _implicit(body: FeedbackIn) -> list[dict[str, Any]] | None:
+    if body.implicit is None:
+        return None
     events = body.implicit if isinstance(body.implicit, list) else [body.implicit]
-    return [event.model_dump() for event in events if event is not None] or None
+    return [event.model_dump() for event in events] or None
 
 
 def _compared(body: PreferenceIn) -> tuple[list[str], Outcome]:

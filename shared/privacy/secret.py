@@ -4,11 +4,12 @@ Losing the secret unlinks every pseudonym and makes earlier idempotency receipts
 `heed backup` therefore includes it.
 """
 
-import hmac
+import hashlib
 import os
 import re
 import secrets
 import struct
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,7 @@ from shared.folders import make_private
 Kind = PersonKind | Literal["rater", "subject"]
 
 MIN_SECRET_CHARS = 32
+BLOCK_BYTES = 64  # of SHA-256
 _LENGTH = struct.Struct(">Q").pack
 
 
@@ -73,12 +75,28 @@ def mac(secret: bytes, purpose: str, *parts: bytes | str) -> bytes:
 
     Every part is preceded by its length, so that ("ab", "c") and ("a", "bc") differ.
     """
-    framed = bytearray()
+    framed = []
     for part in (purpose, *parts):
         encoded = part.encode() if isinstance(part, str) else part
-        framed += _LENGTH(len(encoded))
-        framed += encoded
-    return hmac.digest(secret, framed, "sha256")
+        framed += _LENGTH(len(encoded)), encoded
+    padded_inner, padded_outer = _padded(secret)
+    inner = padded_inner.copy()
+    inner.update(b"".join(framed))
+    outer = padded_outer.copy()
+    outer.update(inner.digest())
+    return outer.digest()
+
+
+@lru_cache(maxsize=8)
+def _padded(secret: bytes) -> tuple["hashlib._Hash", "hashlib._Hash"]:
+    """The two hashes that an HMAC begins with; copying them costs half of what a new HMAC does.
+
+    Source: RFC 2104, section 4.
+    """
+    key = hashlib.sha256(secret).digest() if len(secret) > BLOCK_BYTES else secret
+    key = key.ljust(BLOCK_BYTES, b"\0")
+    inner, outer = (bytes(byte ^ pad for byte in key) for pad in (0x36, 0x5C))
+    return hashlib.sha256(inner), hashlib.sha256(outer)
 
 
 def fingerprint(secret: bytes) -> bytes:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
+from services.feedback_api.writer.columns import plain_group
 from services.feedback_api.writer.interactions import join_interactions
 from services.feedback_api.writer.kinds import Accepted, Kind, Post, Row
 from services.feedback_api.writer.merge import fold, is_later, merge
@@ -58,12 +59,11 @@ async def store_new(
         for post, reply in zip(posts, replies, strict=True)
         for key in post.receipt_keys
     ]
-    parameters = as_json(newest), as_json(receipts), as_json(_events(kind, posts))
+    statement, columns = plain_group(kind, newest)
+    others = as_json(receipts), as_json(_events(kind, posts)), len(receipts), len(newest)
     try:
         async with holding_keys(connection, posts):
-            done = await connection.fetchrow(
-                statements(kind).store_new, *parameters, len(receipts), len(newest)
-            )
+            done = await connection.fetchrow(statement, *others, *columns)
     except (asyncpg.DivisionByZeroError, KeyLost):
         return None
     is_new = dict(zip(done["ids"], done["are_new"], strict=True))

@@ -1,7 +1,7 @@
 """The writer's SQL. What depends on a table's columns is built from the table, once per kind.
 
-Rows travel as one JSON parameter: `json_populate_recordset` turns them into the table's own row
-type, whatever its columns are.
+Rows travel as one JSON parameter, which `json_populate_recordset` turns into the table's own row
+type, whatever its columns are; those of a plain group as one array for each column they fill.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,18 +14,20 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     FromClause,
+    Select,
     Table,
     TableValuedAlias,
     Text,
     and_,
     case,
+    cast,
     func,
     literal_column,
     select,
     tuple_,
 )
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.sql.elements import CompilerElement
 
 from services.feedback_api.writer.kinds import GENERATED, OBJECTS, Kind
@@ -63,17 +65,18 @@ _STORE_NEW = """
 WITH receipts AS (
     INSERT INTO rlhf_receipts (project_id, key, body_mac, row_id, reply)
     SELECT project_id, key, body_mac, row_id, reply
-    FROM json_populate_recordset(NULL::rlhf_receipts, $2::json)
+    FROM json_populate_recordset(NULL::rlhf_receipts, $1::json)
     ORDER BY project_id, key
     ON CONFLICT DO NOTHING RETURNING key
 ), written AS ({upsert}), events AS (
     INSERT INTO rlhf_outbox (project_id, event, payload)
-    SELECT project_id, event, payload FROM json_populate_recordset(NULL::rlhf_outbox, $3::json)
+    SELECT project_id, event, payload FROM json_populate_recordset(NULL::rlhf_outbox, $2::json)
 )
-SELECT 1 / (count(*) = $5::int)::int, array_agg(id) AS ids, array_agg(is_new) AS are_new
+SELECT 1 / (count(*) = $4::int)::int, array_agg(id) AS ids, array_agg(is_new) AS are_new
 FROM written
 """
-_ALL_RECEIPTS = "1 / ((SELECT count(*) FROM receipts) = $4::int)::int = 1"
+_ALL_RECEIPTS = "1 / ((SELECT count(*) FROM receipts) = $3::int)::int = 1"
+_FIRST_COLUMN = 5
 
 
 @dataclass(frozen=True)
@@ -81,16 +84,12 @@ class Statements:
     """The statements on one kind's tables.
 
     upsert ($1 rows): RETURNING id, is_new; a row that is older than the live one is not returned.
-    store_new ($1 rows, $2 receipts, $3 events, $4 how many receipts, $5 how many rows): the whole
-    of a plain group, RETURNING one row with `ids` and `are_new`. It divides by zero, and so stores
-    nothing, when a receipt exists already or a row is older than the live one.
     insert_history ($1 rows, perhaps with `superseded_by`, else the live row has superseded them).
     find ($1 project ids, $2 client ids): the live rows under these ids, locked.
     retire ($1 ids, $2 ids of their successors): moves live versions to the history as they are.
     """
 
     upsert: str
-    store_new: str
     insert_history: str
     find: str
     retire: str
@@ -111,11 +110,37 @@ def insert_interaction() -> str:
 def statements(kind: Kind) -> Statements:
     """The statements of a kind, built on first use."""
     return Statements(
-        upsert=_sql(_upsert(kind)),
-        store_new=_STORE_NEW.format(upsert=_sql(_upsert(kind, only_if=_ALL_RECEIPTS))),
+        upsert=_sql(_upsert(kind, kind.names, _ordered(kind))),
         insert_history=_sql(_insert_history(kind)),
         find=_sql(_find(kind)),
         retire=_sql(_retire(kind)),
+    )
+
+
+@cache
+def store_new(kind: Kind, names: tuple[str, ...]) -> str:
+    """The whole of a plain group, RETURNING one row with `ids` and `are_new`.
+
+    $1 receipts, $2 events, $3 how many receipts, $4 how many rows, from $5 on these columns of the
+    rows. It divides by zero, and so stores nothing, when a receipt exists already or a row is
+    older than the live one.
+    """
+    chosen = _unnested(kind, names).where(literal_column(_ALL_RECEIPTS))
+    return _STORE_NEW.format(upsert=_sql(_upsert(kind, names, chosen)))
+
+
+def _unnested(kind: Kind, names: Sequence[str]) -> Select[Any]:
+    """Arrays as rows; text stands for JSON and arrays, of which there are none."""
+    columns = [kind.table.c[name] for name in names]
+    types = [str(it.type.compile(dialect=postgresql.dialect())) for it in columns]  # type: ignore[no-untyped-call]
+    travels_as = ["text" if isinstance(it.type, JSONB | ARRAY) else None for it in columns]
+    arrays = [
+        literal_column(f"${at}::{other or own}[]", ARRAY(Text))
+        for at, (other, own) in enumerate(zip(travels_as, types, strict=True), _FIRST_COLUMN)
+    ]
+    given = func.unnest(*arrays).table_valued(*names, name="incoming").render_derived()
+    return select(*(cast(given.c[it.name], it.type) for it in columns)).order_by(
+        *(given.c[name] for name in kind.natural_key if name in names)
     )
 
 
@@ -130,15 +155,16 @@ def _incoming(table: Table) -> FromClause:
     return rows.table_valued(*table.c).alias("incoming")
 
 
-def _upsert(kind: Kind, *, only_if: str = "true") -> CompilerElement:
-    incoming, live = _incoming(kind.table), kind.table.c
-    ordered = (
-        select(*(incoming.c[name] for name in kind.names))
-        .where(literal_column(only_if))
-        .order_by(*(incoming.c[name] for name in kind.natural_key))
+def _ordered(kind: Kind) -> Select[Any]:
+    incoming = _incoming(kind.table)
+    return select(*(incoming.c[name] for name in kind.names)).order_by(
+        *(incoming.c[name] for name in kind.natural_key)
     )
-    adding = insert(kind.table).from_select(kind.names, ordered, include_defaults=False)
-    new = adding.excluded
+
+
+def _upsert(kind: Kind, names: Sequence[str], rows: Select[Any]) -> CompilerElement:
+    adding = insert(kind.table).from_select(names, rows, include_defaults=False)
+    live, new = kind.table.c, adding.excluded
     return adding.on_conflict_do_update(
         index_elements=list(kind.natural_key),
         set_={name: _taken_over(kind, name, live, new) for name in live.keys()},  # noqa: SIM118
