@@ -168,8 +168,22 @@ def test_postgres_knows_every_setting_the_compose_file_gives_it(server: embedded
         "psql", ["-qAt", "-d", server.url(), "-c", "SELECT name FROM pg_settings"]
     ).decode()
 
-    assert len(given) >= 3
     assert set(given) <= set(known.split())
+
+
+def test_the_compose_file_lets_postgres_log_no_more_than_the_embedded_one(
+    server: embedded.EmbeddedPostgres,
+):
+    words = COMPOSE["services"]["postgres"]["command"]
+    given = {word for word in words if word.startswith("log_")}
+
+    shown = embedded.run_binary(
+        "psql",
+        ["-qAt", "-F=", "-d", server.url(), "-c", "SELECT name, setting FROM pg_settings"],
+    ).decode()
+
+    about_texts = ("log_min_messages", "log_min_error", "log_error", "log_statement=", "log_param")
+    assert given == {line for line in shown.split() if line.startswith(about_texts)}
 
 
 def test_the_reward_image_serves_without_the_trainer(deployment: Deployment):
