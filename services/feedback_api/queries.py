@@ -163,6 +163,9 @@ async def _find(
     kind = FEEDBACK if table is Feedback else PREFERENCE
     found = await _by_id(session, table, kind.id_column, key)
     if found is None:
+        found = await _by_version(session, table, key)
+        client_id = getattr(found, kind.id_column, client_id)
+    if found is None:
         old = await _by_id(session, history, kind.id_column, key)
         found = old and await _by_key(session, table, kind.natural_key, old)
     if found is None:
@@ -181,6 +184,17 @@ async def _by_id(session: AsyncSession, table: Any, id_column: str, key: tuple[i
         col(table.project_id) == project_id, col(getattr(table, id_column)) == client_id
     )
     return (await session.scalars(statement.order_by(col(table.seq).desc()).limit(1))).first()
+
+
+async def _by_version(session: AsyncSession, table: Any, key: tuple[int, str]) -> Any:
+    """The live row under the id of its version, by which events name it."""
+    project_id, given = key
+    try:
+        version = UUID(given)
+    except ValueError:
+        return None
+    mine = select(table).where(col(table.project_id) == project_id, col(table.id) == version)
+    return (await session.scalars(mine)).first()
 
 
 async def _by_key(session: AsyncSession, table: Any, names: Sequence[str], row: Any) -> Any:

@@ -95,6 +95,37 @@ async def test_a_post_is_told_with_a_signature_that_others_verify(client, hooks)
     assert told["data"] == {"count": 1, "ids": [stored["id"]], "truncated": False}
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/feedback", POST | {"feedback_id": "fb_1"}),
+        (
+            "/preference",
+            {"prompt": "p", "response_a": "a", "response_b": "b", "preferred": "a"},
+        ),
+    ],
+)
+async def test_a_receiver_reads_the_row_under_the_id_it_was_told(client, hooks, path, body):
+    await hooks.add()
+    await client.post(path, json=body)
+    [told] = json.loads((await hooks.arrived()).body)["data"]["ids"]
+
+    found = await client.get(f"{path}/{told}")
+
+    assert (found.status_code, found.json()["id"]) == (200, told)
+
+
+async def test_the_id_of_a_version_leads_to_its_row_while_it_is_live(client):
+    old = (await client.post("/feedback", json=POST | {"feedback_id": "fb_1"})).json()["id"]
+    new = (await client.post("/feedback", json=POST | {"feedback_id": "fb_1", "rating": 2})).json()
+
+    found = (await client.get(f"/feedback/{new['id']}")).json()
+
+    assert (found["feedback_id"], found["rating"]) == ("fb_1", 2)
+    assert [version["id"] for version in found["history"]] == [old]
+    assert (await client.get(f"/feedback/{old}")).status_code == 404
+
+
 async def test_attempts_are_counted_by_outcome(client, hooks):
     def delivered(metrics: str) -> float:
         pattern = r'^heed_webhook_attempts_total\{outcome="delivered"\} (\S+)$'
