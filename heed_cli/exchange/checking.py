@@ -45,10 +45,11 @@ class Checker:
 
     async def send(self, items: Sequence[Item]) -> list[Outcome]:
         """What would become of the items."""
-        return [_check(item) for item in items]
+        return [check(item) for item in items]
 
 
-def _check(item: Item) -> Outcome:
+def check(item: Item) -> Outcome:
+    """What the feedback API would say of one item, as far as its body tells."""
     shape, to_post = _KINDS[item.post.kind]
     source = Source(_NOBODY, secret=bytes(32), default_consent=True, raw_body=item.body)
     try:

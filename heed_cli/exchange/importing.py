@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from heed_cli.exchange.checking import Checker
+from heed_cli.exchange.checking import Checker, check
 from heed_cli.exchange.faults import FaultFile
 from heed_cli.exchange.formats import Format, require_columns
 from heed_cli.exchange.posts import MISSHAPEN, Origin
@@ -92,8 +92,23 @@ class Source:
         except MISSHAPEN:
             piece.faults.append((row.number, row.place, _MISSHAPEN))
             return
+        if wrong := _wrong_part(items):
+            piece.faults += [(row.number, row.place, detail) for detail in wrong]
+            return
         piece.items += items
         piece.places[row.number] = row.place
+
+
+def _wrong_part(items: list[Item]) -> list[Detail]:
+    """What is wrong with the first wrong post of several.
+
+    A row of which some posts are stored and others refused would be stored in part once more
+    after its correction, so nothing of it is sent.
+    """
+    if len(items) < 2:
+        return []
+    outcomes = (check(item) for item in items)
+    return next((_details(outcome) for outcome in outcomes if outcome.problem is not None), [])
 
 
 async def import_file(
@@ -144,7 +159,7 @@ def count(tally: Tally, piece: Piece, outcomes: list[Outcome], faults: FaultFile
     """
     refused: list[tuple[int, str, Detail]] = list(piece.faults)
     new: set[int] = set()
-    bad: set[int] = set()
+    bad = {number for number, _, _ in piece.faults}
     for outcome in outcomes:
         number = outcome.item.number
         if outcome.status == _STORED:
@@ -155,9 +170,9 @@ def count(tally: Tally, piece: Piece, outcomes: list[Outcome], faults: FaultFile
             refused += [(number, piece.places[number], detail) for detail in details]
     tally.rows += piece.rows
     tally.posts += sum(outcome.status == _STORED for outcome in outcomes)
-    tally.refused += len(piece.faults) + len(bad)
+    tally.refused += len(bad)
     tally.stored += len(new - bad)
-    tally.repeated += piece.rows - len(piece.faults) - len(bad) - len(new - bad)
+    tally.repeated += piece.rows - len(bad) - len(new - bad)
     faults.add(sorted(refused, key=lambda fault: fault[0]))
 
 

@@ -19,7 +19,7 @@ Kind = Literal["feedback", "preference", "interaction"]
 
 MARK = "import"  # the key of `context` under which a post remembers where it comes from
 # What reading or writing raises when a value is of another shape than the format says.
-MISSHAPEN = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+MISSHAPEN = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError)
 _SHORT_CHARS = 64
 _NAME_CHARS = 180
 _ID_FIELDS = {

@@ -107,7 +107,7 @@ def _number(values: Mapping[str, Any], column: str) -> float:
     value = values.get(column)
     try:
         return float(value if not isinstance(value, bool) else "")  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise wrong(
             f"/{column}", "not_a_number", f"The column `{column}` is not a number"
         ) from None

@@ -244,6 +244,7 @@ async def test_every_wrong_row_is_listed_with_what_to_do_and_no_text(place, tmp_
         ("argilla", {"fields": {}}, "/fields"),
         ("argilla", {"fields": {"a": "b"}, "responses": {"q": 1}}, "/responses"),
         ("label-studio", {"data": {"a": "b"}, "annotations": [1]}, ""),
+        ("csv", {"rating": 10**400}, "/rating"),
         ("trl-unpaired", {"label": "yes"}, "/label"),
         ("trl-preference", {"chosen": [{"role": 1}]}, "/chosen"),
         ("trl-prompt-only", {"prompt": 7}, "/prompt"),
@@ -261,6 +262,19 @@ async def test_a_row_of_another_shape_is_refused_and_the_next_one_is_not(
     assert [(fault["line"], fault["pointer"]) for fault in faults(place, path)] == [(2, pointer)]
 
 
+async def test_a_row_with_one_wrong_post_is_stored_once_after_its_correction(place, tmp_path):
+    right = RIGHT["qa-feedback"] | {"feedback": {"missing-info": [], "corrected-prediction": "r"}}
+    errors = [{"error type": "Irrelevant", "explanation": "", "start": 1, "end": 2}]
+    right["feedback"]["errors"] = errors
+    wrong = right | {"feedback": right["feedback"] | {"errors": [errors[0] | {"end": 900}]}}
+
+    first = await place.take_in("qa-feedback", write(tmp_path / "rows.jsonl", wrong))
+    then = await place.take_in("qa-feedback", write(tmp_path / "rows.jsonl", right))
+
+    assert (first.refused, first.posts) == (1, 0)
+    assert (then.stored, then.posts) == (1, 7)
+
+
 _TURN = "\n\nHuman: a?\n\nAssistant: "
 RIGHT: dict[str, dict[str, Any]] = {
     "hh-rlhf": {"chosen": f"{_TURN}b", "rejected": f"{_TURN}c"},
@@ -268,6 +282,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "qa-feedback": {"question": "q"}
     | {f"prediction {n}": f"r{n}" for n in range(1, 5)}
     | {"preference": [0, 1, 2, 0, 1, 2]},
+    "csv": {"prompt": "p", "response": "r", "rating": 4},
     "argilla": {"fields": {"prompt": "p", "response": "r"}, "responses": {}},
     "label-studio": {"data": {"prompt": "p", "response": "r"}, "annotations": []},
     "trl-unpaired": {"prompt": "p", "completion": "r", "label": True},
