@@ -154,7 +154,6 @@ def test_a_person_gives_and_withdraws_consent(heed):
     assert f"rater:{person}" in heed.done("audit", "--action", "consent.record")
 
 
-
 def test_migrating_twice_changes_nothing(heed):
     assert "new → " in heed.done("migrate")
     assert "at " in heed.done("migrate")

@@ -125,7 +125,11 @@ def test_a_wrong_value_is_named_by_line_and_column_and_no_text_is_repeated(tmp_p
         ("own.jsonl", b'{"a": 1}\n\n\xff', "own.jsonl, line 1: columns a. Expected prompt"),
         ("own.jsonl", b"\xff\n", "own.jsonl, line 1: This is not UTF-8"),
         ("own.jsonl", b"", "has no rows"),
-        ("own.csv", b"prompt,response,rating\na,b,3\nc,d\n", "own.csv, line 3: There are fewer fields"),
+        (
+            "own.csv",
+            b"prompt,response,rating\na,b,3\nc,d\n",
+            "own.csv, line 3: There are fewer fields",
+        ),
         ("own.csv", b"prompt,response,rating\na,b,3,4\n", "own.csv, line 2: There are more fields"),
         ("own.csv", b'prompt,response,rating\n"a', "The quotes of this line do not fit"),
         ("own.jsonl.gz", b"not gzip", "cannot be read"),
