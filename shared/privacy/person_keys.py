@@ -6,7 +6,7 @@ gets a new key in the same row.
 
 import asyncio
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,7 +17,7 @@ from sqlmodel import col
 
 from shared.db.faults import reaching_database
 from shared.db.tables import SubjectKey
-from shared.errors import Overloaded
+from shared.errors import KeyMissing, Overloaded
 from shared.privacy.keyring import KEY_BYTES, Keyring
 
 CHANNEL = "heed_subject_keys"
@@ -41,13 +41,16 @@ class DataKey:
     made_at: datetime
 
 
+Asked = dict[Owner, asyncio.Future[DataKey]]
+
+
 class PersonKeys:
     """Reads and makes data keys; many that are wanted at once are one statement."""
 
     def __init__(self, sessions: async_sessionmaker[AsyncSession], keyring: Keyring) -> None:
         self._sessions = sessions
         self._keyring = keyring
-        self._asked: dict[Owner, asyncio.Future[DataKey]] = {}
+        self._asked: Asked = {}
         self._answering: asyncio.Task[None] | None = None
 
     async def made(self, owners: Iterable[Owner]) -> dict[Owner, DataKey]:
@@ -105,15 +108,20 @@ class PersonKeys:
         finally:
             self._answering = None
 
-    async def _settle(self, asked: dict[Owner, asyncio.Future[DataKey]]) -> None:
+    async def _settle(self, asked: Asked) -> None:
         try:
             with reaching_database():
                 async with asyncio.timeout(TIMEOUT_S), self._sessions.begin() as session:
                     found = await self._make(session, sorted(asked))
+        except KeyMissing as error:
+            if len(asked) == 1:
+                _fail(asked, error)
+            else:  # one of them needs the key; the others must not wait for it
+                for some in _halves(asked):
+                    await self._settle(some)
+            return
         except BaseException as error:
-            for future in asked.values():
-                future.set_exception(error)
-                future.exception()  # whoever waited may be gone
+            _fail(asked, error)
             if not isinstance(error, Exception):
                 raise
             return
@@ -166,6 +174,19 @@ class PersonKeys:
                 key = self._keyring.unwrap(wrapped, owner, key_id) if wrapped else None
                 found[project_id, person] = DataKey(key, destroyed_at is not None, made_at)
         return found
+
+
+def _fail(asked: Asked, error: BaseException) -> None:
+    for future in asked.values():
+        future.set_exception(error)
+        future.exception()  # whoever waited may be gone
+
+
+def _halves(asked: Asked) -> Iterator[Asked]:
+    ordered = sorted(asked)
+    middle = len(ordered) // 2
+    for some in (ordered[:middle], ordered[middle:]):
+        yield {owner: asked[owner] for owner in some}
 
 
 def name_of(project_id: int, person: str) -> str:

@@ -162,6 +162,20 @@ async def test_a_forgotten_key_is_read_again_and_found_destroyed(sessions: Sessi
     assert await ours.unseal("rlhf_feedback", [row]) == {0}
 
 
+async def test_a_person_whose_master_key_is_absent_refuses_nobody_else(sessions: Sessions):
+    await sealed(cipher(sessions), subjects=[])
+    later = cipher(sessions, SECOND)
+
+    refused, stored = await asyncio.gather(
+        sealed(later, subjects=[]),
+        sealed(later, clinician_id="r_new", subjects=[]),
+        return_exceptions=True,
+    )
+
+    assert isinstance(refused, KeyMissing)
+    assert is_sealed(stored["user_query"])
+
+
 async def test_an_absent_master_key_is_named(sessions: Sessions):
     row = await sealed(cipher(sessions))
 
