@@ -30,7 +30,8 @@ Outcome = Accepted | HeedError
 log = get_logger("feedback_api")
 
 MAX_BATCH = 1000
-_SPACE = re.compile(r"[ \t\n\r]*")
+_START = re.compile(r"[ \t\n\r]*\[[ \t\n\r]*(\][ \t\n\r]*)?")
+_BETWEEN = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
 _read_value = json.JSONDecoder().raw_decode
 
 
@@ -121,32 +122,25 @@ def _array_items(raw: bytes) -> Iterator[bytes]:
     """
     try:
         text = raw.decode()
-        at = _skip(text, 0)
-        if text[at] != "[":
+        if (start := _START.match(text)) is None:
             raise MalformedBody("A batch is a JSON array, or NDJSON with its own media type.")
-        at = _skip(text, at + 1)
-        is_over = text[at] == "]"
+        at, follows = start.end(), "," if start[1] is None else "]"
         for _ in range(MAX_BATCH + 1):
-            if is_over:
+            if follows == "]":
                 break
             _, end = _read_value(text, at)
             yield text[at:end].encode()
-            at = _skip(text, end)
-            is_over = text[at] == "]"
-            at = _next_item(text, at) if not is_over else at
+            at, follows = _what_follows(text, end)
         else:
             return
-        if _skip(text, at + 1) < len(text):
+        if at < len(text):
             raise ValueError
-    except (ValueError, IndexError, RecursionError):
+    except (ValueError, RecursionError):
         raise MalformedBody("The batch is not valid JSON in UTF-8.") from None
 
 
-def _skip(text: str, at: int) -> int:
-    return _SPACE.match(text, at).end()  # type: ignore[union-attr]
-
-
-def _next_item(text: str, at: int) -> int:
-    if text[at] != ",":
+def _what_follows(text: str, end: int) -> tuple[int, str]:
+    """Where the next item begins, and the comma or bracket before it."""
+    if (between := _BETWEEN.match(text, end)) is None:
         raise ValueError
-    return _skip(text, at + 1)
+    return between.end(), between[1]

@@ -11,6 +11,7 @@ TABLES = {
     INTERACTION.name: "rlhf_interaction_records",
     STEP.name: "reasoning_steps",
 }
+COLUMNS = {name: sealed_columns(table) for name, table in TABLES.items()}
 
 
 def sealing(cipher: FieldCipher) -> Stage:
@@ -31,8 +32,9 @@ async def _refuse_lookalikes(post: Post) -> None:
         InvalidInput: the post holds one.
     """
     row = post.row
-    for column in sealed_columns(TABLES[post.kind.name]):
-        if is_sealed(row.get(column)):
+    for column in COLUMNS[post.kind.name]:
+        value = row.get(column)
+        if value is not None and is_sealed(value):
             detail = "A text may not begin like one that Heed has encrypted"
             raise InvalidInput(
                 f"Correct {column}: {detail}.",

@@ -66,9 +66,10 @@ async def store_new(
             done = await connection.fetchrow(statement, *others, *columns)
     except (asyncpg.DivisionByZeroError, KeyLost):
         return None
-    is_new = dict(zip(done["ids"], done["are_new"], strict=True))
+    changed = frozenset(done["changed"] or ())
     return [
-        Accepted(reply, is_new=is_new[post.id]) for post, reply in zip(posts, replies, strict=True)
+        Accepted(reply, is_new=post.id not in changed)
+        for post, reply in zip(posts, replies, strict=True)
     ]
 
 

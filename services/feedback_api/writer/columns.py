@@ -1,7 +1,8 @@
 """How a plain group travels: one array for each column that any of its rows fills.
 
-Arrays cost Postgres less than JSON does, and a column that stays empty costs nothing. Each set of
-filled columns is a statement of its own, which each connection prepares once.
+Arrays cost Postgres less than JSON does, a column that stays empty costs nothing, and what all
+rows have in common travels once. Each such shape is a statement of its own, which each connection
+prepares once.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,42 +14,56 @@ from sqlalchemy import ARRAY
 from sqlalchemy.dialects.postgresql import JSONB
 
 from services.feedback_api.writer.kinds import Kind, Row
-from services.feedback_api.writer.statements import store_new
+from services.feedback_api.writer.statements import Shape, store_new
 
-MAX_STATEMENTS = 16
-Names = tuple[str, ...]
+MAX_SHAPES = 16
+# What nearly all groups have one value of; they travel once together or not at all.
+OFTEN_SHARED = frozenset(
+    {
+        "project_id",
+        "key_id",
+        "context",
+        "consent",
+        "consent_training",
+        "subjects",
+        "step",
+        "pending",
+    }
+)
 
 
-def plain_group(kind: Kind, rows: Sequence[Row]) -> tuple[str, list[list[Any]]]:
+def plain_group(kind: Kind, rows: Sequence[Row]) -> tuple[str, list[Any]]:
     """The statement that stores new rows, and their columns as its last parameters."""
     columns = {name: [row[name] for row in rows] for name in kind.names}
     filled = tuple(name for name, given in columns.items() if given.count(None) < len(given))
-    names = _offered(kind).best(filled)
-    as_text = _as_text(kind)
-    sent = [
-        [as_text[name](value) for value in columns[name]] if name in as_text else columns[name]
-        for name in names
-    ]
-    return store_new(kind, names), sent
+    for name, text in _as_text(kind).items():
+        if name in filled:
+            columns[name] = [text(value) for value in columns[name]]
+    shared = OFTEN_SHARED.intersection(filled)
+    if any(columns[name].count(columns[name][0]) < len(rows) for name in shared):
+        shared = frozenset()
+    shape = _offered(kind).best(Shape(filled, shared))
+    sent = [columns[name][0] if name in shape.shared else columns[name] for name in shape.names]
+    return store_new(kind, shape), sent
 
 
 class _Offered:
-    """The sets of columns that have a statement: the first few that came, and all columns."""
+    """The shapes that have a statement: the first few that came, and the one that fits all."""
 
-    def __init__(self, all_names: Names) -> None:
-        self._all = all_names
-        self._known = {all_names}
+    def __init__(self, fits_all: Shape) -> None:
+        self._fits_all = fits_all
+        self._known = {fits_all}
 
-    def best(self, filled: Names) -> Names:
-        if filled not in self._known and len(self._known) == MAX_STATEMENTS:
-            return self._all
-        self._known.add(filled)
-        return filled
+    def best(self, wanted: Shape) -> Shape:
+        if wanted not in self._known and len(self._known) == MAX_SHAPES:
+            return self._fits_all
+        self._known.add(wanted)
+        return wanted
 
 
 @cache
 def _offered(kind: Kind) -> _Offered:
-    return _Offered(kind.names)
+    return _Offered(Shape(kind.names, frozenset()))
 
 
 @cache
@@ -72,4 +87,4 @@ def _json_text(value: Any) -> str | None:
 def _array_text(values: Sequence[str]) -> str:
     """The literal of a text[]."""
     quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
-    return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
+    return "{" + ",".join(f'"{value}"' for value in quoted) + "}" if values else "{}"

@@ -1,7 +1,10 @@
 """The two kinds of post and what the writer must know of each."""
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Table
@@ -34,14 +37,18 @@ class Kind(Noun):
     natural_key: tuple[str, ...]
     replaced: frozenset[str]
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The columns a post fills."""
         return tuple(name for name in self.table.c.keys() if name not in GENERATED)  # noqa: SIM118
 
     def key_of(self, row: Row) -> NaturalKey:
         """The row's natural key; None as its last part (no rater) never equals another."""
-        return tuple(row[name] for name in self.natural_key)
+        return self._read_key(row)
+
+    @cached_property
+    def _read_key(self) -> Callable[[Row], NaturalKey]:
+        return itemgetter(*self.natural_key)
 
 
 FEEDBACK = Kind(
@@ -116,7 +123,7 @@ class Post:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Accepted:
     """A committed post: what to reply, and whether it made a new live row."""
 

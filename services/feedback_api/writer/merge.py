@@ -31,10 +31,13 @@ def _merged(kind: Kind, name: str, earlier: Any, later: Any) -> Any:
 
 
 def fold(kind: Kind, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """The newest version of each natural key, sorted by it, and the versions it passed through.
+    """The newest version of each natural key, and the versions it passed through.
 
     The second list carries `superseded_by`. Rows without a rater stand for themselves.
     """
+    keys = [kind.key_of(row) for row in rows if row["clinician_id"] is not None]
+    if len(set(keys)) == len(keys):
+        return list(rows), []
     newest = [row for row in rows if row["clinician_id"] is None]
     passed: list[Row] = []
     rated = sorted(

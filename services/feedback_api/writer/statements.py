@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.sql.elements import CompilerElement
+from sqlalchemy.types import TypeEngine
 
 from services.feedback_api.writer.kinds import GENERATED, OBJECTS, Kind
 from shared.db.tables import InteractionRecord
@@ -72,11 +73,19 @@ WITH receipts AS (
     INSERT INTO rlhf_outbox (project_id, event, payload)
     SELECT project_id, event, payload FROM json_populate_recordset(NULL::rlhf_outbox, $2::json)
 )
-SELECT 1 / (count(*) = $4::int)::int, array_agg(id) AS ids, array_agg(is_new) AS are_new
+SELECT 1 / (count(*) = $4::int)::int, array_agg(id) FILTER (WHERE NOT is_new) AS changed
 FROM written
 """
 _ALL_RECEIPTS = "1 / ((SELECT count(*) FROM receipts) = $3::int)::int = 1"
 _FIRST_COLUMN = 5
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The columns that a plain group fills, and those of them that all its rows have in common."""
+
+    names: tuple[str, ...]
+    shared: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -118,30 +127,37 @@ def statements(kind: Kind) -> Statements:
 
 
 @cache
-def store_new(kind: Kind, names: tuple[str, ...]) -> str:
-    """The whole of a plain group, RETURNING one row with `ids` and `are_new`.
+def store_new(kind: Kind, shape: Shape) -> str:
+    """The whole of a plain group, RETURNING `changed`: the ids that took a live row's place.
 
-    $1 receipts, $2 events, $3 how many receipts, $4 how many rows, from $5 on these columns of the
-    rows. It divides by zero, and so stores nothing, when a receipt exists already or a row is
-    older than the live one.
+    $1 receipts, $2 events, $3 how many receipts, $4 how many rows, from $5 on the shape's columns.
+    It divides by zero, and so stores nothing, when a receipt exists already or a row is older than
+    the live one.
     """
-    chosen = _unnested(kind, names).where(literal_column(_ALL_RECEIPTS))
-    return _STORE_NEW.format(upsert=_sql(_upsert(kind, names, chosen)))
+    rows = _sent(kind, shape).where(literal_column(_ALL_RECEIPTS))
+    return _STORE_NEW.format(upsert=_sql(_upsert(kind, shape.names, rows)))
 
 
-def _unnested(kind: Kind, names: Sequence[str]) -> Select[Any]:
-    """Arrays as rows; text stands for JSON and arrays, of which there are none."""
-    columns = [kind.table.c[name] for name in names]
-    types = [str(it.type.compile(dialect=postgresql.dialect())) for it in columns]  # type: ignore[no-untyped-call]
-    travels_as = ["text" if isinstance(it.type, JSONB | ARRAY) else None for it in columns]
-    arrays = [
-        literal_column(f"${at}::{other or own}[]", ARRAY(Text))
-        for at, (other, own) in enumerate(zip(travels_as, types, strict=True), _FIRST_COLUMN)
-    ]
-    given = func.unnest(*arrays).table_valued(*names, name="incoming").render_derived()
-    return select(*(cast(given.c[it.name], it.type) for it in columns)).order_by(
-        *(given.c[name] for name in kind.natural_key if name in names)
+def _sent(kind: Kind, shape: Shape) -> Select[Any]:
+    """The rows of parameters in this shape; text stands for JSON and for lists."""
+    parameters = {
+        name: _parameter(kind.table.c[name].type, at, is_array=name not in shape.shared)
+        for at, name in enumerate(shape.names, _FIRST_COLUMN)
+    }
+    own = [name for name in shape.names if name not in shape.shared]
+    arrays = func.unnest(*(parameters[name] for name in own))
+    given = arrays.table_valued(*own, name="incoming").render_derived(name="incoming")
+    values = {name: given.c[name] if name in own else parameters[name] for name in shape.names}
+    chosen = select(*(cast(value, kind.table.c[name].type) for name, value in values.items()))
+    return chosen.select_from(given).order_by(
+        *(given.c[name] for name in kind.natural_key if name in own)
     )
+
+
+def _parameter(type_: TypeEngine[Any], at: int, *, is_array: bool) -> ColumnElement[Any]:
+    travels_as: TypeEngine[Any] = Text() if isinstance(type_, JSONB | ARRAY) else type_
+    name = travels_as.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
+    return literal_column(f"${at}::{name}[]" if is_array else f"${at}::{name}", travels_as)
 
 
 def _sql(statement: CompilerElement) -> str:
