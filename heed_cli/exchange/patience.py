@@ -31,7 +31,7 @@ class Patience:
                 "the same command again; it goes on where it stopped."
             )
         try:
-            pause_s = min(float(asked or ""), _PATIENCE_S)
+            pause_s = min(max(0.0, float(asked or "")), _PATIENCE_S)
         except ValueError:
             pause_s = self._pause_s
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)

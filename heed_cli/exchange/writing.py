@@ -8,7 +8,7 @@ import fcntl
 import gzip
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import IO
@@ -68,10 +68,11 @@ def lines_beside(path: Path) -> Iterator[tuple[RowWriter, Path]]:
     with _told_of(path):
         file = _open_private(aside)
     try:
-        with file:
-            yield RowWriter(file, path), aside
+        yield RowWriter(file, path), aside
     finally:
         aside.unlink(missing_ok=True)
+        with suppress(OSError):  # what the disk did not take is told of already
+            file.close()
 
 
 def finish(lines: Path, columns: dict[str, str], path: Path) -> Path:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import resource
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from sqlalchemy import delete, select, text, update
 from sqlmodel import col
 
+from heed_cli.exchange.writing import lines_beside
 from services.feedback_api.app import create_app
 from shared.contracts.values import PersonKind
 from shared.db.tables import AuditEntry, Consent, Feedback, InteractionRecord, Preference
@@ -250,6 +252,23 @@ async def sealed_place(new_place, tmp_path) -> AsyncIterator[Any]:
 
         place.transport = httpx.ASGITransport(call)
         yield place
+
+
+def test_a_disk_that_takes_no_more_is_told_of_the_file(tmp_path):
+    def write_too_much():
+        with lines_beside(tmp_path / "rows.csv") as (writer, _):
+            for _ in range(1000):
+                writer.add({"prompt": "x" * 100})
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(InvalidInput, match=r"rows\.csv cannot be written: File too large"):
+            write_too_much()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_encrypted_rows_come_back_as_they_were(sealed_place):
