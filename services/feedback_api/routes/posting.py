@@ -52,6 +52,7 @@ RECORD_ERRORS = problems(
     InvalidInput,
     PersonalData,
     LimitExceeded,
+    Overloaded,
     DatabaseUnavailable,
     MaskingUnavailable,
 )
