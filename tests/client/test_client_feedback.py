@@ -123,14 +123,15 @@ def test_a_call_shows_no_text():
     assert not [text for text in (*EXCHANGE.values(), "Gases.", "Why?") if text in shown]
 
 
-def test_an_id_may_hold_any_character(client):
-    client.interactions.record("Why?", "Gases.", interaction_id="a/b c?d#é%2F")
-    client.interactions.record_steps("a/b c?d#é%2F", ["Think"])
-    given = client.feedback.stars(4, interaction_id="a/b c?d#é%2F", feedback_id="f/b ?é%20")
+@pytest.mark.parametrize("name", ["a/b c?d#é%2F", "..", "."])
+def test_an_id_may_hold_any_character(client, name):
+    client.interactions.record("Why?", "Gases.", interaction_id=name)
+    client.interactions.record_steps(name, ["Think"])
+    given = client.feedback.stars(4, interaction_id=name, feedback_id=f"{name} f/b ?é%20")
 
-    assert client.interactions.get("a/b c?d#é%2F").response == "Gases."
-    assert len(client.interactions.steps("a/b c?d#é%2F").items) == 1
-    assert client.feedback.get(given.feedback_id).interaction_id == "a/b c?d#é%2F"
+    assert client.interactions.get(name).response == "Gases."
+    assert len(client.interactions.steps(name).items) == 1
+    assert client.feedback.get(given.feedback_id).interaction_id == name
 
 
 def test_a_feedback_that_is_not_there_is_a_problem(client):

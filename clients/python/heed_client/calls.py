@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar, Unpack
-from urllib.parse import quote
 from uuid import uuid4
 
-from heed_client.encoding import to_json
+from heed_client.encoding import path_part, to_json
 from heed_client.errors import HeedMisuse
 from heed_client.fields import (
     About,
@@ -213,7 +212,7 @@ def record_steps(
     if not steps:
         raise HeedMisuse("Give at least one step.")
     bodies = [_step(interaction_id, place, step) for place, step in enumerate(steps)]
-    path = f"/interactions/{quote(interaction_id, safe='')}/steps"
+    path = f"/interactions/{path_part(interaction_id)}/steps"
     posts = [Post(path, body, interaction_id) for body in bodies]
     return Call("POST", path, StepsStored, body=bodies, posts=posts)
 

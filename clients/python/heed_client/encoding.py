@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import BaseModel
 
@@ -25,6 +26,12 @@ def to_json(value: Any) -> bytes:
         raise HeedMisuse("The names in a mapping must be texts or numbers.") from None
     except (ValueError, RecursionError) as error:
         raise HeedMisuse("A value is no JSON: NaN, infinite, or inside itself.") from error
+
+
+def path_part(identity: str) -> str:
+    """An id as one part of a path, also one that is all dots, which paths would resolve."""
+    part = quote(identity, safe="")
+    return part if part.strip(".") else part.replace(".", "%2E")
 
 
 def _plain(value: Any) -> Any:

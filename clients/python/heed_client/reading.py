@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypedDict, TypeVar, Unpack
-from urllib.parse import quote
 
 from heed_client.calls import Call
+from heed_client.encoding import path_part
 from heed_client.results import (
     FeedbackRow,
     InteractionRow,
@@ -79,7 +79,7 @@ def get_steps(interaction_id: str) -> Call[Steps]:
 
 
 def _at(path: str, identity: str) -> str:
-    return f"{path}/{quote(identity, safe='')}"
+    return f"{path}/{path_part(identity)}"
 
 
 def _listing(path: str, page: type[Page[Row]], filters: Filters) -> Listing[Row]:
