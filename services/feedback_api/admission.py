@@ -13,7 +13,7 @@ from services.feedback_api.writer import Post
 from shared.errors import Overloaded
 
 TURN_S = 0.001
-Stage = Callable[[Post], Awaitable[None]]
+Stage = Callable[[Post], Awaitable[None] | None]  # None: it is done already
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Admission:
             HeedError: a stage refuses it; nothing of it is stored.
         """
         for stage in self.stages:
-            await stage(post)
+            if (under_way := stage(post)) is not None:
+                await under_way
         return post
 
 

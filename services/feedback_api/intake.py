@@ -186,7 +186,7 @@ def _post(kind: Any, row: dict[str, Any], source: Source, *, has_own_id: bool) -
     return Post(
         kind=kind,
         row=row,
-        body_mac=source.body_mac(),
+        body_mac=source.body_mac() if has_own_id or source.request_key else b"",
         request_key=source.request_key,
         has_own_id=has_own_id,
         size=len(source.raw_body),

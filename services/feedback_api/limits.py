@@ -113,7 +113,7 @@ class Limits:
         self._key, self._rater = made["key"], made["rater"]
         self._widget_token = made["widget_token"]
 
-    async def __call__(self, post: Post) -> None:
+    def __call__(self, post: Post) -> None:
         """Count a post for its widget token, its rater and the key that sent it.
 
         Raises:

@@ -25,7 +25,7 @@ def sealing(cipher: FieldCipher) -> Stage:
     return seal
 
 
-async def _refuse_lookalikes(post: Post) -> None:
+def _refuse_lookalikes(post: Post) -> None:
     """A plain text in the form of a sealed one could not be read back.
 
     Raises:

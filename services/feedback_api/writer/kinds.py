@@ -107,12 +107,16 @@ class Post:
 
     @property
     def id_receipt(self) -> str | None:
-        own_id = self.row[self.kind.id_column]
-        return f"{self.kind.name}/id/{own_id}" if self.has_own_id else None
+        if not self.has_own_id:
+            return None
+        return f"{self.kind.name}/id/{self.row[self.kind.id_column]}"
 
     @property
     def receipt_keys(self) -> tuple[str, ...]:
-        return tuple(key for key in (self.header_receipt, self.id_receipt) if key)
+        header, own_id = self.header_receipt, self.id_receipt
+        if header is None:
+            return () if own_id is None else (own_id,)
+        return (header,) if own_id is None else (header, own_id)
 
     def reply(self, state: str | None = None) -> dict[str, str]:
         """What the client is told; the receipt keeps it, so that a repetition is told the same."""

@@ -183,11 +183,12 @@ class Writer:
             later: list[Waiting] = []
             while queue and len(group) < most and size < BATCH_BYTES:
                 waiting = queue.popleft()
-                wanted = {(waiting.post.project_id, key) for key in waiting.post.receipt_keys}
-                if wanted.isdisjoint(keys):
-                    keys |= wanted
+                post = waiting.post
+                wanted = [(post.project_id, key) for key in post.receipt_keys]
+                if keys.isdisjoint(wanted):
+                    keys.update(wanted)
                     group.append(waiting)
-                    size += waiting.post.size
+                    size += post.size
                 else:
                     later.append(waiting)
             queue.extendleft(reversed(later))
