@@ -16,7 +16,7 @@ from heed_cli.exchange.posts import MISSHAPEN, Json
 from heed_cli.exchange.selecting import read_groups
 from heed_cli.exchange.stored import Group
 from heed_cli.exchange.writing import finish, lines_beside
-from shared.db.audit import audit, person_name
+from shared.db.audit import as_id, audit, person_name
 from shared.db.tables import Erasure
 from shared.errors import Conflict, NotEnoughData
 from shared.exports import exports_locked, is_kept, keep_export, remove_leftovers
@@ -102,18 +102,15 @@ def _require_rows(rows: int) -> None:
 
 
 def _tell(session: AsyncSession, export: Export, rows: int) -> None:
-    filters = {
-        name: str(value)
-        for name, value in asdict(export.wanted).items()
-        if name != "project_id" and value is not None
-    }
+    wanted = {name: value for name, value in asdict(export.wanted).items() if value is not None}
+    filters = {name: as_id(value) for name, value in wanted.items() if name != "project_id"}
     audit(
         session,
         "feedback.export",
         actor=person_name(),
         target=export.format.name,
         project_id=export.wanted.project_id,
-        detail={"rows": rows, "file": export.path.name, "filters": filters},
+        detail={"rows": rows, "file": as_id(export.path.name), "filters": filters},
     )
 
 

@@ -20,7 +20,7 @@ from services.feedback_api.widget_tokens import read as read_widget_token
 from services.feedback_api.widget_tokens import widget_token_of
 from services.feedback_api.writer import FEEDBACK, Accepted, Post, Writer
 from shared.contracts.storable import MAX_NAME
-from shared.db.audit import audit
+from shared.db.audit import as_id, audit
 from shared.db.columns import Json
 from shared.db.faults import reaching_database
 from shared.errors import InvalidInput
@@ -36,7 +36,6 @@ MAX_PAGE = 100
 FILTERS = frozenset(
     {"session_id", "agent_name", "interaction_id", "task_type", "since", "days", "cursor", "limit"}
 )
-NO_ID = "(not an id)"
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def _what_was_read(request: Request) -> str:
 def _how_it_was_filtered(request: Request) -> Json | None:
     """The filters there are, and their values that are ids, numbers or times."""
     given = {name: value for name, value in request.query_params.items() if name in FILTERS}
-    kept = {name: value if is_plain(value) else NO_ID for name, value in given.items()}
+    kept = {name: as_id(value) for name, value in given.items()}
     return {"query": kept} if kept else None
 
 

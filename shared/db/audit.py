@@ -11,6 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.db.columns import Json
 from shared.db.tables import AuditEntry
+from shared.ids import is_plain
+
+NO_ID = "(not an id)"
 
 
 def audit(
@@ -38,6 +41,12 @@ def audit(
             detail=detail or {},
         )
     )
+
+
+def as_id(value: object) -> str:
+    """The value as an entry may hold it: an id, a number or a time; never a name or a sentence."""
+    text = value.isoformat() if isinstance(value, datetime) else str(value)
+    return text if is_plain(text) else NO_ID
 
 
 def person_name() -> str:
