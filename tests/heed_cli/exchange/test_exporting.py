@@ -139,6 +139,18 @@ async def test_an_export_is_written_into_the_audit_log(place):
     assert entry.detail["filters"] == {"is_consented": "True"}
 
 
+async def test_a_file_named_after_a_person_is_not_named_in_the_audit_log(place):
+    await take_in(place, [rated("a")])
+
+    await place.give_out("csv", place.folder / "for Ann Miller.csv")
+
+    async with place.sessions() as session:
+        kept = await session.scalars(
+            select(AuditEntry.detail).where(col(AuditEntry.project_id) == place.project)
+        )
+        assert "Ann" not in str(kept.all())
+
+
 async def test_a_kept_export_is_found_by_its_rows_and_private(place):
     await take_in(place, [rated("a", note="n" * 100), rated("b")])
     path = exports_folder(place.settings.data_dir) / "kept.jsonl"
