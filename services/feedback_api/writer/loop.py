@@ -77,6 +77,7 @@ async def _read_json(connection: asyncpg.Connection) -> None:
 class Waiting:
     post: Post
     outcome: asyncio.Future[Accepted]
+    in_bulk: bool
 
     def settle(self, outcome: Outcome | BaseException) -> None:
         if self.outcome.done():
@@ -107,6 +108,7 @@ class Writer:
         self._in_bulk: deque[Waiting] = deque()
         self._pending_bytes = 0
         self._something_waits = asyncio.Event()
+        self._bulk_under_way = 0
         self._is_closing = False
         self._careful_until = 0.0
         self._batch_size = Histogram(
@@ -136,7 +138,7 @@ class Writer:
         """
         if self._is_closing or self._is_full():
             raise Overloaded("Too many posts wait for a commit; retry.", retry_after_s=1)
-        waiting = Waiting(post, asyncio.get_running_loop().create_future())
+        waiting = Waiting(post, asyncio.get_running_loop().create_future(), in_bulk)
         (self._in_bulk if in_bulk else self._pending).append(waiting)
         self._pending_bytes += post.size
         self._something_waits.set()
@@ -168,18 +170,33 @@ class Writer:
         while True:
             await self._something_waits.wait()
             if batch := self._take():
-                await self._write(batch)
+                await self._write_group(batch)
             elif self._is_closing:
                 return
             else:
                 self._something_waits.clear()
 
+    async def _write_group(self, batch: list[Waiting]) -> None:
+        """Commit the batch; what was posted in bulk meanwhile may go on after it."""
+        in_bulk = any(waiting.in_bulk for waiting in batch)
+        self._bulk_under_way += in_bulk
+        try:
+            await self._write(batch)
+        finally:
+            self._bulk_under_way -= in_bulk
+            self._something_waits.set()
+
     def _take(self) -> list[Waiting]:
-        """Everything that waits, up to a group; a second post on one receipt waits for the next."""
+        """Everything that waits, up to a group; a second post on one receipt waits for the next.
+
+        While posts in bulk are under way, more of them go only as a full group: rows of large
+        groups cost less.
+        """
+        bulk_goes = not self._bulk_under_way or len(self._in_bulk) >= BATCH
         group: list[Waiting] = []
         keys: set[tuple[int, str]] = set()
         size = 0
-        for queue, most in ((self._pending, SINGLE_POSTS), (self._in_bulk, BATCH)):
+        for queue, most in ((self._pending, SINGLE_POSTS), (self._in_bulk, BATCH * bulk_goes)):
             later: list[Waiting] = []
             while queue and len(group) < most and size < BATCH_BYTES:
                 waiting = queue.popleft()
