@@ -29,6 +29,7 @@ T = TypeVar("T")
 TASKS = 2
 BATCH = 500
 SINGLE_POSTS = 400  # of a group, so that batches go on however many single posts wait
+IN_BULK = 200  # of a group, because the event loop prepares a group in one go
 BATCH_BYTES = 8 * 2**20
 MAX_PENDING_BYTES = 128 * 2**20
 STATEMENT_TIMEOUT_S = 5.0
@@ -189,14 +190,16 @@ class Writer:
     def _take(self) -> list[Waiting]:
         """Everything that waits, up to a group; a second post on one receipt waits for the next.
 
-        While posts in bulk are under way, more of them go only as a full group: rows of large
-        groups cost less.
+        While posts in bulk are under way, more of them go only when a whole share of them waits:
+        rows of large groups cost less.
         """
-        bulk_goes = not self._bulk_under_way or len(self._in_bulk) >= BATCH
+        bulk_goes = not self._bulk_under_way or len(self._in_bulk) >= IN_BULK
         group: list[Waiting] = []
         keys: set[tuple[int, str]] = set()
         size = 0
-        for queue, most in ((self._pending, SINGLE_POSTS), (self._in_bulk, BATCH * bulk_goes)):
+        in_bulk = IN_BULK if bulk_goes else 0
+        for queue, share in ((self._pending, SINGLE_POSTS), (self._in_bulk, in_bulk)):
+            most = min(BATCH, len(group) + share)
             later: list[Waiting] = []
             while queue and len(group) < most and size < BATCH_BYTES:
                 waiting = queue.popleft()
