@@ -142,7 +142,8 @@ class LiveModels:
                 self._changed.clear()
                 await self._look()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), self._poll_s)
+                    async with asyncio.timeout(self._poll_s):
+                        await self._changed.wait()
         finally:
             opening = list(self._opening.values())
             for task in opening:

@@ -40,7 +40,8 @@ async def keep_erasing(workplace: Workplace, woken: asyncio.Event) -> None:
             log.warning("the database is away")
         woken.clear()
         with suppress(TimeoutError):
-            await asyncio.wait_for(woken.wait(), POLL_S)
+            async with asyncio.timeout(POLL_S):
+                await woken.wait()
 
 
 async def work_off_one(workplace: Workplace) -> bool:

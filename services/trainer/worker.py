@@ -106,7 +106,8 @@ class Worker:
             except DatabaseUnavailable:
                 log.warning("the database is away")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):
+                    await self._woken.wait()
 
     async def _next(self) -> TrainingRun | None:
         for run in await tidy(self._workplace):
@@ -138,7 +139,8 @@ class Worker:
         """The child's exit status, or why it must not go on; the claim is kept meanwhile."""
         while True:
             with suppress(TimeoutError):
-                return await asyncio.wait_for(child.wait(), _RENEW_S)
+                async with asyncio.timeout(_RENEW_S):
+                    return await child.wait()
             self._show_life()
             if self._is_stopping:
                 return _STOPPED

@@ -170,7 +170,7 @@ async def test_a_text_that_looks_encrypted_is_refused(client, looks_sealed):
 
 
 @pytest.mark.parametrize(
-    "address", ["/feedback?session_id=%00", "/preference?other=%00", "/feedback/%00"]
+    "address", ["/feedback?session_id=%00", "/preference?agent_name=%00", "/feedback/%00"]
 )
 async def test_an_address_that_postgres_cannot_hold_is_refused(client, address):
     reply = await client.get(address)

@@ -225,10 +225,12 @@ async def test_a_killed_worker_is_replaced_and_nobody_hangs(batcher, engine):
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(SystemExit))
 
     with pytest.raises(Unavailable):
-        await asyncio.wait_for(doomed, 10)
+        async with asyncio.timeout(10):
+            await doomed
     engine.go.set()
 
-    assert (await asyncio.wait_for(waiting, 10)).reward.tolist() == [7]
+    async with asyncio.timeout(10):
+        assert (await waiting).reward.tolist() == [7]
     assert len(engine.threads) == 2
     # Its end is reported as a warning, which must not fall into the next test.
     await asyncio.to_thread(victim.join)
@@ -243,7 +245,8 @@ async def test_closing_answers_whoever_still_waits(engine):
     closing = asyncio.create_task(asyncio.to_thread(batcher.close))
 
     with pytest.raises(Unavailable):
-        await asyncio.wait_for(waiting, 10)
+        async with asyncio.timeout(10):
+            await waiting
     engine.go.set()
     await closing
 

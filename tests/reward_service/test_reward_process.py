@@ -71,7 +71,8 @@ async def test_sigterm_lets_a_request_under_way_finish(deployment, live_kind, en
         await asyncio.sleep(0.2)
         service.send_signal(signal.SIGTERM)
         reply = await asking
-        code = await asyncio.wait_for(service.wait(), 30)
+        async with asyncio.timeout(30):
+            code = await service.wait()
 
     assert (reply.status_code, len(reply.json()["results"])) == (200, 150)
     assert code in {0, -signal.SIGTERM}  # uvicorn ends by the signal it was sent
@@ -81,7 +82,8 @@ async def test_a_taken_port_is_one_line_and_a_failure(environment):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         environment["HEED_REWARD_PORT"] = str(taken.getsockname()[1])
         async with process(environment) as service:
-            _, errors = await asyncio.wait_for(service.communicate(), 60)
+            async with asyncio.timeout(60):
+                _, errors = await service.communicate()
 
     assert service.returncode == 1
     assert errors.decode().count("\n") == 1
@@ -91,7 +93,8 @@ async def test_a_taken_port_is_one_line_and_a_failure(environment):
 async def test_an_unmigrated_database_is_one_line_and_a_failure(environment, postgres_url):
     environment["HEED_DATABASE_URL"] = postgres_url
     async with process(environment) as service:
-        _, errors = await asyncio.wait_for(service.communicate(), 60)
+        async with asyncio.timeout(60):
+            _, errors = await service.communicate()
 
     last = errors.decode().splitlines()[-1]
     assert service.returncode == 1
@@ -149,7 +152,8 @@ async def test_a_full_queue_is_refused_with_a_time_to_come_back(serve, live_kind
 async def test_a_database_of_another_secret_is_one_line_and_a_failure(deployment, environment):
     await claim_or_refuse(deployment.sessions, b"of another secret")
     async with process(environment) as service:
-        _, errors = await asyncio.wait_for(service.communicate(), 60)
+        async with asyncio.timeout(60):
+            _, errors = await service.communicate()
 
     last = errors.decode().splitlines()[-1]
     assert service.returncode == 1

@@ -81,7 +81,8 @@ async def test_a_promotion_is_live_recorded_audited_and_notified(sessions, datab
     await listener.add_listener(registry.CHANNEL, lambda *call: heard.put_nowait(call[3]))
 
     await promote(sessions, version)
-    payload = json.loads(await asyncio.wait_for(heard.get(), 10))
+    async with asyncio.timeout(10):
+        payload = json.loads(await heard.get())
     await listener.close()
 
     assert await champion_number(sessions) == 1

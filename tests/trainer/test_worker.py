@@ -150,7 +150,8 @@ async def test_a_worker_that_is_told_to_stop_gives_its_run_back(enqueue, reached
     child = await child_of(worker)
 
     worker.terminate()
-    await asyncio.wait_for(worker.wait(), WITHIN_S)
+    async with asyncio.timeout(WITHIN_S):
+        await worker.wait()
 
     run = await reached(run_id, lambda run: run.status == "queued")
     assert worker.returncode == 0

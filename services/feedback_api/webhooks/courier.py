@@ -97,7 +97,8 @@ class Courier:
                 self._woken.clear()
                 if not await self._start_safely(attempts):
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._woken.wait(), POLL_S)
+                        async with asyncio.timeout(POLL_S):
+                            await self._woken.wait()
 
     async def _start_safely(self, attempts: asyncio.TaskGroup) -> int:
         try:
