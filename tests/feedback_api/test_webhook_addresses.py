@@ -1,7 +1,9 @@
 """Where webhooks may connect to: checked on the address itself, whatever a name says."""
 
 import asyncio
+import socket
 import ssl
+import threading
 from collections.abc import Awaitable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -222,6 +224,30 @@ async def test_a_strange_url_is_a_failed_attempt_and_no_error(url):
 
     resolver.close()
     assert outcome.error.startswith("Nothing was sent: ")
+
+
+async def test_names_that_never_resolve_hold_up_no_other_receiver(receiver, monkeypatch):
+    release, system = threading.Event(), socket.getaddrinfo
+
+    def getaddrinfo(host, *given, **more):
+        if str(host).endswith(".silent.test"):
+            release.wait(30)
+            raise socket.gaierror
+        return system(host, *given, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    resolver = SystemResolver()
+    sender = Sender(Allowed.of(["127.0.0.1", "localhost"]), resolver, timeout_s=0.5)
+    silent = [f"https://host{number % 40}.silent.test/" for number in range(120)]
+
+    await asyncio.gather(*(send(sender, url) for url in silent))
+    outcomes = [
+        await send(sender, f"http://{host}:{receiver.port}/") for host in ("127.0.0.1", "localhost")
+    ]
+
+    release.set()
+    resolver.close()
+    assert [outcome.status for outcome in outcomes] == [204, 204]
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def test_a_bad_file_stops_the_demo_before_anything_starts(heed):
 
     said = heed.refused("demo", "--data", "own.jsonl")
 
-    assert "own.jsonl, line 1, column `rating` is 9" in said
+    assert "own.jsonl, line 1: The column `rating` is 9" in said
     assert not (heed.home / ".heed-demo").exists()
 
 

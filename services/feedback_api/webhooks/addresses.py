@@ -57,7 +57,7 @@ _CLOSED_6 = [
     IPv6Network(network)
     for network in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
 ]
-_RESOLVING_THREADS = 16
+_RESOLVING_THREADS = 64
 _HOST = re.compile(r"[a-z0-9_.-]+")
 
 
@@ -168,11 +168,13 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
 class SystemResolver:
     """Asks the system for a host's addresses, in threads of its own.
 
-    A name server that does not reply must not hold the threads that other work waits for.
+    A name server that does not reply must not hold the threads that other work waits for: a name
+    holds at most one, and what is an address already needs none.
     """
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_RESOLVING_THREADS, thread_name_prefix="webhook-dns")
+        self._asked: dict[tuple[str, int], asyncio.Future[Any]] = {}
 
     async def __call__(self, host: str, port: int) -> list[str]:
         """The addresses of a host.
@@ -180,14 +182,29 @@ class SystemResolver:
         Raises:
             AddressRefused: the name does not resolve.
         """
-        loop = asyncio.get_running_loop()
+        if (address := as_address(host)) is not None:
+            return [str(address)]
+        asked = self._asked.get((host, port)) or self._ask(host, port)
         try:
-            found: list[Any] = await loop.run_in_executor(
-                self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            )
+            found = await asyncio.shield(asked)
         except (OSError, ValueError, OverflowError):
             raise AddressRefused("the host name does not resolve") from None
         return list(dict.fromkeys(entry[4][0] for entry in found))
+
+    def _ask(self, host: str, port: int) -> "asyncio.Future[Any]":
+        """The addresses to come, for everybody who asks for the same meanwhile."""
+        asked: asyncio.Future[Any] = asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        )
+        self._asked[host, port] = asked
+
+        def forget(done: "asyncio.Future[Any]") -> None:
+            del self._asked[host, port]
+            if not done.cancelled():
+                done.exception()  # whoever asked may have given up
+
+        asked.add_done_callback(forget)
+        return asked
 
     def close(self) -> None:
         """Forget what still waits; threads end when their name server replies or gives up."""

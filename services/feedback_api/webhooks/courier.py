@@ -172,6 +172,7 @@ class Courier:
             attempt=delivery.job.attempt,
             status=outcome.status,
             result=result,
+            reason=outcome.error,
         )
 
 
