@@ -44,6 +44,11 @@ ROUTES = (
     widget_tokens,
     health,
 )
+# The posts of every client come this way; everything else is declared above only.
+DIRECT = {
+    ("POST", "/feedback"): feedback.post_directly,
+    ("POST", "/preference"): preferences.post_directly,
+}
 RAW_BODIES = (FeedbackIn, PreferenceIn, InteractionIn, ReasoningStepIn)
 
 
@@ -65,6 +70,7 @@ def create_app(settings: FeedbackSettings | None = None) -> FastAPI:
         max_body_bytes=settings.feedback_max_body_bytes,
         cors_origins=settings.feedback_cors_origins,
         schemas=RAW_BODIES,
+        direct=DIRECT,
     )
     for routes in ROUTES:
         app.include_router(routes.router)

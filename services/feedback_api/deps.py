@@ -210,7 +210,8 @@ class BatchPosting(Posting):
 
 SourceDep = Annotated[Source, Depends(Posting(Scope.FEEDBACK_WRITE))]
 BatchSourceDep = Annotated[Source, Depends(BatchPosting(Scope.FEEDBACK_WRITE))]
-PageSourceDep = Annotated[Source, Depends(PagePosting(Scope.FEEDBACK_WRITE))]
+page_source = PagePosting(Scope.FEEDBACK_WRITE)
+PageSourceDep = Annotated[Source, Depends(page_source)]
 
 
 def _request_key(request: Request) -> str | None:

@@ -1,6 +1,6 @@
 """Fits a FastAPI app with what every service has; called once by each `create_app`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -19,6 +19,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.middleware.cors import CORSMiddleware
 
 from shared.errors import HeedError, MalformedBody, MethodNotAllowed, NotFound, TooLarge
+from shared.web.direct import Direct, Endpoint
 from shared.web.edge import Edge, RequestMetrics
 from shared.web.problems import Problem, explain_details, problem_reply, problems
 
@@ -45,9 +46,11 @@ def install(
     max_body_bytes: int = MAX_BODY_BYTES,
     cors_origins: Sequence[str] = (),
     schemas: Sequence[type[BaseModel]] = (),
+    direct: Mapping[tuple[str, str], Endpoint] | None = None,
 ) -> CollectorRegistry:
     """Add error replies, request ids, the body cap, `/healthz` and `/metrics` to an app.
 
+    `direct` are endpoints, by method and path, that are reached without the framework.
     `schemas` are the shapes of bodies that routes validate themselves, for the API's description.
     Returns the app's own metrics registry, for the service's counters (also `app.state.metrics`).
     """
@@ -58,6 +61,8 @@ def install(
     _add_handlers(app)
     _add_routes(app, registry)
     metrics = RequestMetrics(registry)
+    if direct:
+        app.add_middleware(Direct, endpoints=direct)
     app.add_middleware(Edge, service=service, max_body_bytes=max_body_bytes, metrics=metrics)
     if cors_origins:
         _allow_pages(app, cors_origins)

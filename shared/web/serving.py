@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.config import Settings, load_settings
 from shared.errors import ConfigError, HeedError
+from shared.web.one_write import OneWriteProtocol
 
 GRACEFUL_SHUTDOWN_S = 20
 COLLECT_AFTER = (10_000, 50, 50)  # allocations, young and middle collections
@@ -35,6 +36,8 @@ def serve(app_factory: Callable[[], ASGIApp], host: str, port: int, *, port_sett
             lifespan="on",
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
             server_header=False,
+            proxy_headers=False,  # nothing here depends on who the client claims to be
+            http=OneWriteProtocol,
         )
         try:
             uvicorn.Server(config).run(sockets=[listening])

@@ -16,6 +16,7 @@ from services.feedback_api.deps import (
     PageSourceDep,
     ReaderDep,
     SessionDep,
+    page_source,
     parse,
     runtime,
 )
@@ -66,6 +67,11 @@ async def post_feedback(request: Request, source: PageSourceDep) -> Response:
     post = feedback_post(parse(BODY, source.raw_body), source)
     accepted = await runtime(request).accept(post)
     return stored_reply(accepted, location="/feedback")
+
+
+async def post_directly(request: Request) -> Response:
+    """The same, without the framework between."""
+    return await post_feedback(request, await page_source(request))
 
 
 def _query_as_body(request: Request, source: Source) -> Source:

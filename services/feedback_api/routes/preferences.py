@@ -14,6 +14,7 @@ from services.feedback_api.deps import (
     PageSourceDep,
     ReaderDep,
     SessionDep,
+    page_source,
     parse,
     runtime,
 )
@@ -57,6 +58,11 @@ async def post_preference(request: Request, source: PageSourceDep) -> Response:
     body = parse(BODY, source.raw_body)
     accepted = await runtime(request).accept(preference_post(body, source))
     return stored_reply(accepted, location="/preference")
+
+
+async def post_directly(request: Request) -> Response:
+    """The same, without the framework between."""
+    return await post_preference(request, await page_source(request))
 
 
 @router.post(
