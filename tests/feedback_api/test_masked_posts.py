@@ -28,7 +28,7 @@ RESPONSE = "Salbutamol for the asthma of Zebulon Okonkwo, review in May."
 
 @asynccontextmanager
 async def serving(data_dir: Any, url: str, **settings: Any) -> AsyncIterator[httpx.ASGITransport]:
-    """An app of its own on the tests' database."""
+    """An app of its own on the tests' database; while it runs it also delivers to webhooks there."""
     app = create_app(
         FeedbackSettings(
             data_dir=data_dir,
@@ -47,14 +47,14 @@ async def serving(data_dir: Any, url: str, **settings: Any) -> AsyncIterator[htt
         yield httpx.ASGITransport(call)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def masking_transport(shared_database_url, tmp_path_factory):
     folder = tmp_path_factory.mktemp("masking")
     async with serving(folder, shared_database_url, masking="mask", masking_budget_s=60) as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def blocking_transport(shared_database_url, tmp_path_factory):
     folder = tmp_path_factory.mktemp("blocking")
     async with serving(folder, shared_database_url, masking="block", masking_budget_s=60) as made:
