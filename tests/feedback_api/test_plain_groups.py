@@ -2,13 +2,21 @@
 
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from services.feedback_api.writer import FEEDBACK, PREFERENCE, Post, Writer
+from services.feedback_api.writer import columns as columns_module
 from services.feedback_api.writer.columns import MAX_SHAPES, plain_group
 from services.feedback_api.writer.kinds import Kind
 from services.feedback_api.writer.loop import IN_BULK
 from shared.db.tables import Feedback
+
+
+@pytest.fixture(autouse=True)
+def _no_shape_is_known_yet() -> None:
+    """What other tests of this process have posted must not use up the shapes."""
+    columns_module._offered.cache_clear()
 
 
 def _row(kind: Kind, **given: Any) -> dict[str, Any]:
