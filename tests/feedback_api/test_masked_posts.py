@@ -28,7 +28,7 @@ RESPONSE = "Salbutamol for the asthma of Zebulon Okonkwo, review in May."
 
 @asynccontextmanager
 async def serving(data_dir: Any, url: str, **settings: Any) -> AsyncIterator[httpx.ASGITransport]:
-    """An app of its own on the tests' database; while it runs it also delivers to webhooks there."""
+    """An app of its own on the tests' database; it delivers to webhooks there too."""
     app = create_app(
         FeedbackSettings(
             data_dir=data_dir,
