@@ -7,7 +7,9 @@ import statistics
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 from ingest_servers import Place, Server, serving
@@ -16,23 +18,36 @@ ITEMS = 1000
 CLIENTS = 4
 PROBE_EVERY_S = 0.01
 MARK = b"@@@@@@@@"
+PROCESSES = (1, 2)
 FORMS = {"json_array": "application/json", "ndjson": "application/x-ndjson"}
 _number = itertools.count()
 
 
 def measure_batches(here: Place, *, seconds: int, rounds: int = 5) -> dict[str, Any]:
-    """Rows per second of both forms, and how long others waited for the event loop."""
+    """Rows per second of both forms, and how long others waited for the event loop.
+
+    With one process, and with two on one database. Every line of the result has a database of its
+    own, so that none pays for the rows of the one before it.
+    """
     found: dict[str, Any] = {"items": ITEMS, "clients": CLIENTS}
-    with serving(here, "durable") as server:
-        for form in FORMS:
-            body = batch(form)
-            runs = [_one(here, server, form, body, seconds) for _ in range(rounds)]
-            found[form] = {
-                "rows_per_s": round(statistics.median(run["rows_per_s"] for run in runs)),
-                "body_bytes": len(body),
-                "runs": runs,
-            }
+    for processes in PROCESSES:
+        found[f"{processes}_processes"] = {
+            form: _measure(here, form, processes, seconds=seconds, rounds=rounds) for form in FORMS
+        }
     return found
+
+
+def _measure(
+    here: Place, form: str, processes: int, *, seconds: int, rounds: int
+) -> dict[str, Any]:
+    body = batch(form)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(serving(here, "durable"))]
+        for _ in range(processes - 1):
+            servers.append(stack.enter_context(serving(here, "durable", beside=servers[0].url)))
+        runs = [_one(here, servers, form, body, seconds) for _ in range(rounds)]
+    per_s = [run["rows_per_s"] for run in runs]
+    return {"rows_per_s": round(statistics.median(per_s)), "body_bytes": len(body), "runs": runs}
 
 
 def batch(form: str) -> bytes:
@@ -70,21 +85,25 @@ def post(connection: http.client.HTTPConnection, path: str, body: bytes, **heade
     return reply.status
 
 
-def _one(here: Place, server: Server, form: str, body: bytes, seconds: int) -> dict[str, Any]:
-    """One run with 4 clients, and a fifth that asks for `/healthz` every 10 ms."""
+def _one(
+    here: Place, servers: Sequence[Server], form: str, body: bytes, seconds: int
+) -> dict[str, Any]:
+    """One run with 4 clients spread over the servers, and a fifth that asks the first one for
+    `/healthz` every 10 ms."""
     stop = threading.Event()
     statuses: Counter[int] = Counter()
     headers = {"Authorization": f"Bearer {here.token}", "Content-Type": FORMS[form]}
 
-    def client() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    def client(place: int) -> None:
+        port = servers[place % len(servers)].port
+        connection = http.client.HTTPConnection("127.0.0.1", port)
         while not stop.is_set():
             statuses[post(connection, "/feedback/batch", fresh(body), **headers)] += 1
 
-    app, database, began = server.cpu_s, here.postgres_cpu_s(), time.perf_counter()
+    app, database, began = _cpu_s(servers), here.postgres_cpu_s(), time.perf_counter()
     with ThreadPoolExecutor(CLIENTS + 1) as threads:
-        waits = threads.submit(_probe, server, stop)
-        clients = [threads.submit(client) for _ in range(CLIENTS)]
+        waits = threads.submit(_probe, servers[0], stop)
+        clients = [threads.submit(client, place) for place in range(CLIENTS)]
         time.sleep(seconds)
         stop.set()
         for running in clients:
@@ -93,11 +112,15 @@ def _one(here: Place, server: Server, form: str, body: bytes, seconds: int) -> d
     stored = statuses[207] * ITEMS
     return {
         "rows_per_s": round(stored / took),
-        "app_cpu_us_per_row": round((server.cpu_s - app) / stored * 1e6, 1),
+        "app_cpu_us_per_row": round((_cpu_s(servers) - app) / stored * 1e6, 1),
         "postgres_cpu_us_per_row": round((here.postgres_cpu_s() - database) / stored * 1e6, 1),
         "statuses": dict(statuses),
         **waits.result(),
     }
+
+
+def _cpu_s(servers: Sequence[Server]) -> float:
+    return sum(server.cpu_s for server in servers)
 
 
 def _probe(server: Server, stop: threading.Event) -> dict[str, float]:

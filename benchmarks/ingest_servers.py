@@ -125,10 +125,13 @@ class Server:
 
 @contextmanager
 def serving(
-    place: Place, path: str, *, settings: Mapping[str, str] | None = None
+    place: Place, path: str, *, settings: Mapping[str, str] | None = None, beside: str = ""
 ) -> Iterator[Server]:
-    """A server of that path on a database of its own, with nothing of our own environment."""
-    port, url = free_port(), place.new_database()
+    """A server of that path, with nothing of our own environment.
+
+    Its database is its own, and dropped at the end; or that of another server, by its URL.
+    """
+    port, url = free_port(), beside or place.new_database()
     environment = {
         "PATH": os.defpath,
         "HEED_DATA_DIR": str(place.data_dir),
@@ -144,7 +147,8 @@ def serving(
         finally:
             process.terminate()
             process.wait()
-    place.drop_database(url)
+    if not beside:
+        place.drop_database(url)
 
 
 def wait_until_ready(

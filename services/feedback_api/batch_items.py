@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from pydantic_core import from_json
+from pydantic_core import SchemaValidator, ValidationError, core_schema
 
 from shared.errors import MalformedBody
 
@@ -15,6 +15,10 @@ _FIRST_OBJECT = re.compile(rb"[ \t\n\r]*\[[ \t\n\r]*\{")
 _LAST_OBJECT = re.compile(rb"\}[ \t\n\r]*\][ \t\n\r]*")
 _BETWEEN_OBJECTS = re.compile(rb"\}[ \t\n\r]*,[ \t\n\r]*\{")
 _read_value = json.JSONDecoder().raw_decode
+# Reads an array of objects whole and makes nothing of what they hold, at half the cost of doing so.
+_OBJECTS = SchemaValidator(
+    core_schema.list_schema(core_schema.typed_dict_schema({}, extra_behavior="ignore"))
+)
 
 
 def lines(raw: bytes) -> list[bytes]:
@@ -35,8 +39,8 @@ def guessed_items(raw: bytes) -> list[bytes] | None:
     within = raw[start.end() : last]
     parts = within.split(between[0]) if between else [within]
     try:
-        is_right_so_far = len(from_json(raw, cache_strings=False)) == len(parts)
-    except ValueError:
+        is_right_so_far = len(_OBJECTS.validate_json(raw)) == len(parts)
+    except ValidationError:
         return None
     return [b"{%b}" % part for part in parts] if is_right_so_far else None
 
