@@ -9,7 +9,7 @@ from services.trainer.evidence import Items
 from services.trainer.heads import Floats
 from services.trainer.likelihood.evidence import Evidence
 from services.trainer.likelihood.thresholds import combine, expected_rating
-from services.trainer.reward_metrics import Metrics
+from services.trainer.reward_metrics import Metrics, correlation
 from shared.contracts.manifest import Feature
 
 MINIMUM_ASPECT = 50
@@ -58,11 +58,8 @@ def _followed(name: str, predicted: Floats, evidence: Evidence) -> Metrics:
     up = np.bincount(said.item, evidence.weight * said.level, size)
     rated = np.flatnonzero(total)
     given, expected = up[rated] / total[rated], predicted[rated]
-    is_flat = given.std() == 0 or expected.std() == 0
     return {
         f"aspect_{name}_responses": len(rated),
-        f"aspect_{name}_correlation": None
-        if is_flat
-        else float(np.corrcoef(given, expected)[0, 1]),
+        f"aspect_{name}_correlation": correlation(given, expected),
         f"aspect_{name}_mse": float(np.mean((given - expected) ** 2)),
     }

@@ -22,8 +22,24 @@ _NO_SLICES: Mapping[str, str] = MappingProxyType({})
 _NO_ASPECTS: Mapping[str, float] = MappingProxyType({})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What is known of everything that people said.
+
+    Attributes:
+        slices: values to report separately, such as agent or task.
+        rater: pseudonym of who said so; None when unknown, or when several people's ratings
+            were compared.
+        at: when it was said, ISO 8601 in UTC; of several rows, the latest.
+    """
+
+    slices: Mapping[str, str] = field(default_factory=lambda: _NO_SLICES)
+    rater: str | None = None
+    at: str | None = None
+
+
 @dataclass(frozen=True)
-class PreferencePair:
+class PreferencePair(Provenance):
     """One comparison: people preferred `chosen` to `rejected` as the response to `prompt`.
 
     Attributes:
@@ -31,11 +47,7 @@ class PreferencePair:
         weight: how much the comparison counts, > 0.
         source: where the comparison comes from.
         row_ids: the feedback rows it was made of.
-        slices: values to report separately, such as agent or task.
-        rater: pseudonym of who said so; None when unknown, or when several people's ratings
-            were compared.
         strength: how clear the preference is, 0-3; None when not asked.
-        at: when it was said, ISO 8601 in UTC; of several rows, the latest.
         presented_first: the side that was shown first, `chosen` or `rejected`, where known.
     """
 
@@ -46,10 +58,7 @@ class PreferencePair:
     weight: float = 1.0
     source: EvidenceSource = "preference"
     row_ids: tuple[str, ...] = ()
-    slices: Mapping[str, str] = field(default_factory=lambda: _NO_SLICES)
-    rater: str | None = None
     strength: float | None = None
-    at: str | None = None
     presented_first: Literal["chosen", "rejected"] | None = None
 
     @property
@@ -59,7 +68,7 @@ class PreferencePair:
 
 
 @dataclass(frozen=True)
-class RatedResponse:
+class RatedResponse(Provenance):
     """One rated response; `rating` is in stars, 1–5 (a 0–1 rating is 1 + 4 · rating).
 
     Attributes:
@@ -72,15 +81,12 @@ class RatedResponse:
     rating: float
     group: bytes | str
     row_id: str
-    slices: Mapping[str, str] = field(default_factory=lambda: _NO_SLICES)
-    rater: str | None = None
     scale: Scale = "stars"
-    at: str | None = None
     aspects: Mapping[str, float] = field(default_factory=lambda: _NO_ASPECTS)
 
 
 @dataclass(frozen=True)
-class TiedPair:
+class TiedPair(Provenance):
     """Two responses of which a person preferred neither; `outcome` is `tie` or `both_bad`."""
 
     prompt: str
@@ -88,26 +94,20 @@ class TiedPair:
     outcome: str
     group: bytes | str
     row_id: str
-    slices: Mapping[str, str] = field(default_factory=lambda: _NO_SLICES)
-    rater: str | None = None
-    at: str | None = None
 
 
 @dataclass(frozen=True)
-class RankedResponses:
+class RankedResponses(Provenance):
     """Two or more responses to one prompt in a person's order, the best first."""
 
     prompt: str
     responses: tuple[str, ...]
     group: bytes | str
     row_id: str
-    slices: Mapping[str, str] = field(default_factory=lambda: _NO_SLICES)
-    rater: str | None = None
-    at: str | None = None
 
 
 @dataclass(frozen=True)
-class RatedStep:
+class RatedStep(Provenance):
     """One rated step of the reasoning behind a response; `rating` and `scale` as of responses.
 
     Attributes:
@@ -119,10 +119,7 @@ class RatedStep:
     rating: float
     group: bytes | str
     row_id: str
-    slices: Mapping[str, str] = field(default_factory=lambda: _NO_SLICES)
-    rater: str | None = None
     scale: Scale = "stars"
-    at: str | None = None
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,15 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import binom
 
+from services.trainer.groups import group_sums, portions, resampled_means
 from services.trainer.heads import Floats
 from services.trainer.reward_metrics import Metrics, hits
 from shared.db.columns import Json
 
 LEVEL = 0.05  # one-sided
 RESAMPLES = 4000
-_DRAWS_AT_ONCE = 1_000_000
 _Z_LEVEL, _Z_POWER = 1.6449, 0.8416  # standard normal quantiles of 95 % and of 80 % power
 
 
@@ -170,7 +169,7 @@ def exact_p(gain: Floats, groups: Sequence[bytes | str], *, seed: int = 0) -> fl
         return float(binom.sf((totals > 0).sum() - 1, len(totals), 0.5))
     generator = np.random.default_rng(seed)
     reached = 0
-    for count in _portions(len(sizes)):
+    for count in portions(RESAMPLES, len(sizes)):
         signs = generator.integers(2, size=(count, len(sizes))) * 2 - 1
         reached += int((signs @ sizes >= totals.sum() - 1e-9).sum())
     return (1 + reached) / (1 + RESAMPLES)
@@ -215,26 +214,7 @@ def bootstrap_means(values: Floats, groups: Sequence[bytes | str], seed: int = 0
     """Means over resampled groups, two imaginary values 1 and −1 among them; shape (RESAMPLES,)."""
     sums, counts = group_sums(values, groups)
     sums, counts = np.append(sums, [1.0, -1.0]), np.append(counts, [1, 1])
-    generator = np.random.default_rng(seed)
-    means = []
-    for count in _portions(len(sums)):
-        drawn = generator.integers(len(sums), size=(count, len(sums)))
-        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
-    return np.concatenate(means)
-
-
-def group_sums(values: Floats, groups: Sequence[bytes | str]) -> tuple[Floats, NDArray[np.int64]]:
-    """The sum of the values of each group and how many they are, shape (groups,) each."""
-    places: dict[bytes | str, int] = {}
-    member = np.array([places.setdefault(group, len(places)) for group in groups], dtype=np.int64)
-    sums = np.bincount(member, weights=values).astype(np.float64)
-    return sums, np.bincount(member).astype(np.int64)
-
-
-def _portions(width: int) -> list[int]:
-    """How many resamples to draw at once: all of them would take gigabytes."""
-    at_once = max(1, _DRAWS_AT_ONCE // max(1, width))
-    return [min(at_once, RESAMPLES - done) for done in range(0, RESAMPLES, at_once)]
+    return resampled_means(sums, counts, resamples=RESAMPLES, seed=seed)
 
 
 def _effect(difference: float, margin: float) -> float:

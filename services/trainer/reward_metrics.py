@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from services.trainer.examples import PreferencePair, RatedResponse
+from services.trainer.groups import Groups, group_sums, resampled_means
 from services.trainer.heads import Floats
 from shared.ml.scorer import Pair, Scorer, Scores
 
@@ -49,17 +50,9 @@ def pair_margins(scorer: Scorer, pairs: Sequence[PreferencePair]) -> Floats:
     return np.asarray(rewards[0::2] - rewards[1::2])
 
 
-def grouped_interval(
-    values: Floats, groups: Sequence[bytes | str | int], *, seed: int = 0
-) -> Interval:
-    """Mean of values with a 95 % percentile bootstrap over whole groups.
-
-    Source: Field & Welsh 2007, "Bootstrapping clustered data" (the cluster bootstrap).
-    """
-    _, member = np.unique(np.array(groups), return_inverse=True)
-    sums, counts = np.bincount(member, weights=values), np.bincount(member)
-    draws = np.random.default_rng(seed).integers(len(sums), size=(_RESAMPLES, len(sums)))
-    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
+def grouped_interval(values: Floats, groups: Groups, *, seed: int = 0) -> Interval:
+    """Mean of values with a 95 % percentile bootstrap over whole groups."""
+    means = resampled_means(*group_sums(values, groups), resamples=_RESAMPLES, seed=seed)
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high))
 
@@ -100,7 +93,7 @@ def rated_metrics(scores: Scores, rated: Sequence[RatedResponse], *, good_rating
         "test_rated": len(rated),
         "rated_auc": auc(is_good, scores.reward),
         "rated_accuracy": float(((scores.probability >= 0.5) == is_good).mean()),
-        "rated_correlation": _correlation(scores.probability, stars),
+        "rated_correlation": correlation(scores.probability, stars),
         "rated_mse": float(np.mean((scores.probability - (stars - 1) / 4) ** 2)),
     }
 
@@ -110,7 +103,8 @@ def auc(is_good: np.ndarray[tuple[int], np.dtype[np.bool_]], rewards: Floats) ->
     return float(roc_auc_score(is_good, rewards)) if 0 < is_good.sum() < len(is_good) else None
 
 
-def _correlation(left: Floats, right: Floats) -> float | None:
+def correlation(left: Floats, right: Floats) -> float | None:
+    """Pearson correlation, −1 to 1, or None when either is constant."""
     if left.std() == 0 or right.std() == 0:
         return None
     return float(np.corrcoef(left, right)[0, 1])

@@ -11,8 +11,9 @@ import numpy as np
 
 from services.trainer.conformal import Judgements, fit_label_interval, fit_rating_interval
 from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
+from services.trainer.groups import numbered
 from services.trainer.heads import Floats, Indices
-from services.trainer.reward_metrics import Metrics, grouped_interval
+from services.trainer.reward_metrics import Metrics, correlation, grouped_interval
 from shared.contracts.manifest import Conformal, RewardManifest
 from shared.ml.calibrated import Interval, interval
 from shared.ml.scorer import Pair, Scorer
@@ -33,12 +34,6 @@ class Said:
 
     def __len__(self) -> int:
         return len(self.items)
-
-
-def numbered(groups: Sequence[bytes | str]) -> Indices:
-    """Groups as numbers from 0 in the order they come, shape (k,)."""
-    numbers: dict[bytes | str, int] = {}
-    return np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
 
 
 def fit_interval(
@@ -170,9 +165,7 @@ def _share(name: str, inside: Floats, said: Said, rows: Indices) -> Metrics:
 
 def _followed(bounds: Interval, said: Said) -> Metrics:
     """How expected ratings follow those that people gave, on the 0-1 scale."""
-    is_flat = bounds.expected.std() == 0 or said.values.std() == 0
-    together = None if is_flat else float(np.corrcoef(bounds.expected, said.values)[0, 1])
     return {
-        "expected_rating_correlation": together,
+        "expected_rating_correlation": correlation(bounds.expected, said.values),
         "expected_rating_mse": float(np.mean((bounds.expected - said.values) ** 2)),
     }

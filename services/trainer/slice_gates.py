@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from scipy.stats import binom
 
+from services.trainer.audit.intervals import holm
 from services.trainer.examples import PreferencePair
-from services.trainer.gates import LEVEL, bootstrap_means, exact_p, group_sums
+from services.trainer.gates import LEVEL, bootstrap_means, exact_p
+from services.trainer.groups import group_sums
 from services.trainer.heads import Floats, Indices
 from services.trainer.reward_metrics import hits
 from shared.db.columns import Json
@@ -97,18 +99,6 @@ def slices_of(pairs: Sequence[PreferencePair]) -> Mapping[str, Indices]:
         for name, value in pair.slices.items():
             places[f"{name}={value}"].append(at)
     return {name: np.array(rows, dtype=np.int64) for name, rows in places.items()}
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for being several, in the same order.
-
-    Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
-    """
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, at in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[at]))
-        adjusted[at] = largest
-    return adjusted
 
 
 def below_p(right: Floats, groups: Sequence[bytes | str], floor: float) -> float:

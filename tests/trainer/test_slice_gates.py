@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from services.trainer.examples import PreferencePair
-from services.trainer.slice_gates import below_p, holm, judge_slices
+from services.trainer.slice_gates import below_p, judge_slices
 
 
 def pairs(**sizes: int) -> list[PreferencePair]:
@@ -74,11 +74,6 @@ def test_of_many_slices_one_that_looks_bad_is_no_proof():
     slices = judge_slices(own, other, held_out, fewest=10, floor=None)
 
     assert slices[0].p_worse == pytest.approx(20 * 10 / 512)
-
-
-def test_holms_correction_is_that_of_the_textbook():
-    """Four p-values times 4, 3, 2 and 1 in their order, never falling."""
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import numpy as np
 from scipy.special import expit
 
 from services.trainer.audit.held_out import Compared, Rated
-from services.trainer.audit.intervals import Groups, Weighted, bootstrapped, share
+from services.trainer.audit.intervals import Weighted, bootstrapped, share
+from services.trainer.groups import Groups
 from services.trainer.heads import Floats
 from shared.contracts.audit import Calibrated, CalibrationAudit, CalibrationBin
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import numpy as np
 
 from services.trainer.audit.held_out import Compared, Rated, Rewards, drawn
-from services.trainer.audit.intervals import Groups, correlated, mean_difference, share
+from services.trainer.audit.intervals import correlated, mean_difference, share
+from services.trainer.groups import Groups
 from services.trainer.heads import Floats, Indices
 from services.trainer.reward_metrics import hits
 from shared.contracts.audit import Change, Estimate, PromptControl, RatingControl, TemplateChange

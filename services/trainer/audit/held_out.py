@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-from services.trainer.audit.intervals import Groups
 from services.trainer.baselines import length_differences
 from services.trainer.examples import PreferencePair, RatedResponse
+from services.trainer.groups import Groups
 from services.trainer.heads import Floats, Indices
 from services.trainer.reward_metrics import hits
 from shared.ml.scorer import Pair, Scorer, Scores

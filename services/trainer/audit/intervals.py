@@ -9,20 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from services.trainer.heads import Floats
+from services.trainer.groups import Groups, numbered
+from services.trainer.heads import Floats, Indices
 from shared.contracts.audit import Estimate
 
-Groups = Sequence[bytes | str]
 Weighted = Callable[[Floats], float]
 
 RESAMPLES = 400
 _TAIL = 0.975
-
-
-def numbered(groups: Groups) -> NDArray[np.int64]:
-    """The number of each row's group, 0 to G - 1."""
-    places: dict[bytes | str, int] = {}
-    return np.array([places.setdefault(group, len(places)) for group in groups], dtype=np.int64)
 
 
 def share(hits: Floats, groups: Groups) -> Estimate:
@@ -68,7 +62,7 @@ def difference(values: Floats, is_in: NDArray[np.bool_], groups: Groups) -> tupl
     return _with_error(inside - outside, _summed(pull, member), freedom=freedom)
 
 
-def _summed(values: Floats, member: NDArray[np.int64]) -> Floats:
+def _summed(values: Floats, member: Indices) -> Floats:
     return np.bincount(member, weights=values).astype(np.float64)
 
 

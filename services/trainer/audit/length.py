@@ -13,7 +13,8 @@ from scipy.special import expit
 from scipy.stats import t as student
 
 from services.trainer.audit.held_out import Compared, Rated
-from services.trainer.audit.intervals import Groups, correlated, numbered, share
+from services.trainer.audit.intervals import correlated, share
+from services.trainer.groups import Groups, numbered
 from services.trainer.heads import Floats
 from shared.contracts.audit import Correlation, Estimate, LengthAudit, LengthBin, LengthVerdict
 

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from services.trainer.audit.held_out import Compared
 from services.trainer.audit.intervals import (
-    Groups,
     bootstrapped,
     difference,
     holm,
-    numbered,
     share,
 )
 from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
+from services.trainer.groups import Groups, numbered
 from services.trainer.heads import Floats
 from services.trainer.reward_metrics import Metrics
 from shared.contracts.audit import FairnessGap, Representation, SliceAudit

@@ -21,15 +21,16 @@ from services.trainer.embedding_head import FittedReward, fit_default, fit_origi
 from services.trainer.evidence import (
     Items,
     RatingsAs,
-    SourceWeights,
     collect_items,
     switched_on,
 )
-from services.trainer.examples import MINIMUM_RATED, RatedResponse, RewardDataset, require_judged
-from services.trainer.process import StepParams, response_metrics
+from services.trainer.examples import RatedResponse, RewardDataset, require_judged
+from services.trainer.groups import numbered
+from services.trainer.process import response_metrics
 from services.trainer.raters.weights import weigh_raters
 from services.trainer.reward_artifact import copy_backbone, store_reward
-from services.trainer.self_knowledge import fit_interval, numbered
+from services.trainer.reward_params import RewardParams
+from services.trainer.self_knowledge import fit_interval
 from services.trainer.trained import Progress, TrainedReward, evaluate
 from shared.contracts.manifest import Backbone, Feature, Golden, RewardManifest, Truncation
 from shared.ml.domain import DOMAIN_FILE, DomainModel, Part
@@ -44,15 +45,13 @@ _FP32_TOLERANCE = 1e-4
 _CHUNK = 256
 
 
-class EmbeddingParams(StepParams):
+class EmbeddingParams(RewardParams):
     """What `heed train embedding` can be told."""
 
     mode: Literal["default", "original"] = Field(
         "default", description="`original` is the joint-embedding logistic regression."
     )
     base_model: str = Field("all-MiniLM-L6-v2", description="Encoder: a name, hub id or folder.")
-    min_rated: int = Field(MINIMUM_RATED, ge=2, description="Fewest judgements to train on.")
-    good_rating: float = Field(4.0, ge=1, le=5, description="A response is good from here on.")
     test_share: float = Field(0.12, gt=0, lt=1, description="Row split of the original mode.")
     prompt_tokens: int = Field(256, ge=8, description="Window of the prompt, cut from the left.")
     response_tokens: int = Field(256, ge=8, description="Window of the response.")
@@ -64,31 +63,9 @@ class EmbeddingParams(StepParams):
     product: bool = Field(True, description="Use the prompt × response feature.")
     length: bool = Field(False, description="Use the response's log length.")
     lexical: bool = Field(True, description="Add a model of the response's words.")
-    preference_weight: float = Field(1.0, ge=0, description="Of choices; 0 leaves them out.")
-    correction_weight: float = Field(1.0, ge=0, description="Of corrections; 0 leaves them out.")
-    rating_weight: float = Field(1.0, ge=0, description="Of ratings; 0 leaves them out.")
-    tie_weight: float = Field(1.0, ge=0, description="Of ties; 0 leaves them out.")
-    ranking_weight: float = Field(1.0, ge=0, description="Of rankings; 0 leaves them out.")
     ratings_as: RatingsAs = Field(
         "levels", description="`levels`: as given; `pairs`: as comparisons wherever there are two."
     )
-    weigh_raters: bool = Field(True, description="Who contradicts the others counts less.")
-    population: str | None = Field(
-        None, description="CSV or JSON of slice, value, share that the feedback should mirror."
-    )
-    seed: int = Field(42, description="Of splits and folds.")
-    threads: int = Field(1, ge=1, description="Threads of the encoder.")
-
-    @property
-    def weights(self) -> SourceWeights:
-        """How much each kind of feedback counts."""
-        return SourceWeights(
-            preference=self.preference_weight,
-            correction=self.correction_weight,
-            rating=self.rating_weight,
-            tie=self.tie_weight,
-            ranking=self.ranking_weight,
-        )
 
 
 def train(

@@ -20,13 +20,13 @@ from services.trainer.audit.plots import plot_progress
 from services.trainer.audit.population import population_of
 from services.trainer.backbones import ResolvedBackbone, resolve_backbone
 from services.trainer.calibration import fit_calibration
-from services.trainer.evidence import SourceWeights
-from services.trainer.examples import MINIMUM_RATED, RewardDataset, require_judged
+from services.trainer.examples import RewardDataset, require_judged
 from services.trainer.likelihood.terms import level_of
-from services.trainer.process import StepParams, response_metrics
+from services.trainer.process import response_metrics
 from services.trainer.raters.weights import weigh_raters
 from services.trainer.reward_artifact import store_reward
 from services.trainer.reward_metrics import Metrics
+from services.trainer.reward_params import RewardParams
 from services.trainer.self_knowledge import fit_interval
 from services.trainer.trained import Progress, TrainedReward, evaluate
 from services.trainer.transformer.judgements import (
@@ -45,12 +45,10 @@ from shared.ml.transformer_scorer import PairTokenizer, TransformerScorer
 _FP32_TOLERANCE = 1e-4
 
 
-class TransformerParams(StepParams):
+class TransformerParams(RewardParams):
     """What `heed train reward` can be told."""
 
     base_model: str = Field("all-MiniLM-L6-v2", description="Model: a name, hub id or folder.")
-    min_rated: int = Field(MINIMUM_RATED, ge=2, description="Fewest judgements to train on.")
-    good_rating: float = Field(4.0, ge=1, le=5, description="A response is good from here on.")
     epochs: int = Field(3, ge=1, description="Most passes over the training data.")
     batch_size: int = Field(16, ge=1, description="Judgements in one batch and device.")
     gradient_accumulation: int = Field(1, ge=1, description="Batches in one optimizer step.")
@@ -59,12 +57,6 @@ class TransformerParams(StepParams):
     max_tokens: int = Field(256, ge=16, description="Window of prompt and response together.")
     read_prompt: bool = Field(True, description="Show the prompt to the model.")
     centring: float = Field(0.01, ge=0, description="How strongly rewards are kept around zero.")
-    preference_weight: float = Field(1.0, ge=0, description="Of choices; 0 leaves them out.")
-    correction_weight: float = Field(1.0, ge=0, description="Of corrections; 0 leaves them out.")
-    rating_weight: float = Field(1.0, ge=0, description="Of ratings; 0 leaves them out.")
-    tie_weight: float = Field(1.0, ge=0, description="Of ties; 0 leaves them out.")
-    ranking_weight: float = Field(1.0, ge=0, description="Of rankings; 0 leaves them out.")
-    weigh_raters: bool = Field(True, description="Who contradicts the others counts less.")
     logging_steps: int = Field(100, ge=1, description="Optimizer steps between two reports.")
     evaluations_per_epoch: int = Field(4, ge=1, description="Fewest evaluations in an epoch.")
     eval_steps: int = Field(500, ge=1, description="Evaluate at least so often.")
@@ -74,22 +66,6 @@ class TransformerParams(StepParams):
     gradient_checkpointing: bool = Field(False, description="Half the memory, a third slower.")
     lora_rank: int = Field(0, ge=0, description="Train LoRA adapters of this rank; 0: all.")
     four_bit: bool = Field(False, description="QLoRA: frozen weights in 4 bits; GPU only.")
-    population: str | None = Field(
-        None, description="CSV or JSON of slice, value, share that the feedback should mirror."
-    )
-    seed: int = Field(42, description="Of weights, order and the validation split.")
-    threads: int = Field(1, ge=1, description="Threads on a CPU.")
-
-    @property
-    def weights(self) -> SourceWeights:
-        """How much each kind of feedback counts."""
-        return SourceWeights(
-            preference=self.preference_weight,
-            correction=self.correction_weight,
-            rating=self.rating_weight,
-            tie=self.tie_weight,
-            ranking=self.ranking_weight,
-        )
 
 
 def train(
