@@ -57,11 +57,11 @@ def generated(prompts: int, *, seed: int) -> list[RatedResponse]:
     draw = np.random.default_rng(seed)
     rows = []
     for at in range(prompts):
-        prompt = _text(draw, PROMPT_TOKENS - 4)
+        prompt = _text(draw, PROMPT_TOKENS)
         for response in range(RESPONSES):
             merit = draw.normal()
             words = [_GOOD if merit > 0 else _BAD] * int(abs(2 * merit))
-            text = f"{_text(draw, int(draw.integers(25, 90)))} {' '.join(words)}."
+            text = f"{_text(draw, int(draw.integers(26, 91)))} {' '.join(words)}."
             stars = float(np.clip(np.round(3 + merit + 0.5 * draw.normal()), 1, 5))
             rows.append(RatedResponse(prompt, text, stars, str(at), f"{at}.{response}"))
     return rows
