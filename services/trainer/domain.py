@@ -60,12 +60,15 @@ def fit_domain(
 
 
 def _sample(groups: Indices, seed: int) -> Indices:
-    """Rows of whole prompt groups, drawn until there are enough."""
-    drawn = np.random.default_rng(seed).permutation(np.unique(groups))
-    place = np.empty(int(groups.max()) + 1, dtype=np.int64)
-    place[drawn] = np.arange(len(drawn))
-    order = np.argsort(place[groups], kind="stable")
-    return np.sort(order[:_MOST_ITEMS])
+    """At most so many rows: one of each prompt group, in turn a second, and so on."""
+    if len(groups) <= _MOST_ITEMS:
+        return np.arange(len(groups))
+    drawn = np.random.default_rng(seed).permutation(len(groups))
+    by_group = drawn[np.argsort(groups[drawn], kind="stable")]
+    _, first, sizes = np.unique(groups[by_group], return_index=True, return_counts=True)
+    turn = np.empty(len(groups), dtype=np.int64)
+    turn[by_group] = np.arange(len(groups)) - np.repeat(first, sizes)
+    return np.sort(drawn[np.argsort(turn[drawn], kind="stable")[:_MOST_ITEMS]])
 
 
 def _held_out_distances(rows: Embeddings, groups: Indices, seed: int) -> Floats:
@@ -78,7 +81,12 @@ def _held_out_distances(rows: Embeddings, groups: Indices, seed: int) -> Floats:
 def _fit(rows: Embeddings, *, scale: float = 1.0) -> PartDomain:
     """One part's domain; a text that comes again, as prompts do, counts once."""
     distinct = np.unique(rows, axis=0).astype(np.float64)
-    values, vectors = np.linalg.eigh(LedoitWolf().fit(distinct).covariance_)
+    spread = (
+        LedoitWolf().fit(distinct).covariance_
+        if len(distinct) > 1
+        else np.zeros((distinct.shape[1],) * 2)
+    )
+    values, vectors = np.linalg.eigh(spread)
     lengths = np.sqrt(np.maximum(values, _LEAST_VARIANCE) * distinct.shape[1]) * scale
     whitening = vectors / lengths
     return PartDomain(distinct.mean(axis=0).astype(np.float32), whitening.astype(np.float32))

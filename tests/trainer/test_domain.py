@@ -107,6 +107,28 @@ def test_too_few_prompts_have_no_threshold(groups: int) -> None:
     assert fit_domain(texts, np.arange(200) % groups, ("response",), seed=1) is None
 
 
+def test_many_responses_to_each_prompt_do_not_crowd_prompts_out() -> None:
+    draw = np.random.default_rng(1)
+    vectors = draw.normal(size=(120 * 60, 4)).astype(np.float32)
+    texts = Embedded(vectors, vectors, np.full(len(vectors), 5), [""] * len(vectors))
+
+    found = fit_domain(texts, np.repeat(np.arange(120), 60), ("response",), seed=1)
+
+    assert found is not None
+    assert found[0].groups == 120
+
+
+def test_one_response_to_everything_leaves_the_prompts_to_tell() -> None:
+    draw = np.random.default_rng(1)
+    prompts = draw.normal(size=(120, 4)).astype(np.float32)
+    texts = Embedded(prompts, np.ones((120, 4), dtype=np.float32), np.full(120, 5), [""] * 120)
+
+    found = fit_domain(texts, np.arange(120), ("prompt", "response"), seed=1)
+
+    assert found is not None
+    assert not found[1].is_outside(texts).all()
+
+
 def test_one_of_a_hundred_texts_of_new_prompts_is_flagged() -> None:
     draw = np.random.default_rng(2)
     mixing = draw.normal(size=(12, 12))
