@@ -30,15 +30,17 @@ def good_labels(items: Items, *, good_rating: float) -> tuple[NDArray[np.int64],
 def fit_calibration(rewards: Floats, labels: Floats) -> Calibration:
     """Platt's sigmoid on out-of-fold rewards, both labels weighing the same in total.
 
+    With one label only, or none, there is nothing to fit: the reward is then taken as log-odds.
+
     Args:
         rewards: out-of-fold raw rewards, shape (k,).
         labels: 1 for good and 0 for not, shape (k,).
 
     Source: Platt 1999, "Probabilistic outputs for support vector machines".
     """
-    spread = float(rewards.std())
-    if spread == 0 or labels.min() == labels.max():
+    if len(np.unique(labels)) < 2 or rewards.min() == rewards.max():
         return Calibration(slope=1.0, intercept=0.0, method="none")
+    spread = float(rewards.std())
     model = LogisticRegression(C=1e3, class_weight="balanced")
     model.fit((rewards / spread)[:, None], labels)
     slope = max(float(model.coef_[0, 0]) / spread, _LEAST_SLOPE)

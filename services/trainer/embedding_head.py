@@ -15,7 +15,7 @@ from services.trainer.aspects import fit_aspects
 from services.trainer.calibration import fit_calibration, good_labels
 from services.trainer.dense_head import fit_dense
 from services.trainer.evidence import Items
-from services.trainer.heads import Floats, fit_weights
+from services.trainer.heads import Floats, Indices, fit_weights, grouped_folds
 from services.trainer.likelihood.thresholds import Thresholds, combine
 from services.trainer.reward_metrics import Metrics, auc
 from services.trainer.uncertainty import fit_posterior, judged_items
@@ -33,8 +33,9 @@ class FittedReward:
     """A head, its calibration, and what the recipe itself measured.
 
     Attributes:
-        rewards: out-of-fold reward of each item, shape (n,); the default mode alone has them, and
-            the `thresholds` by which people rate on their scale.
+        rewards: out-of-fold reward of each item, shape (n,); none where the original mode cannot
+            have them.
+        thresholds: by which people rate on the reward's scale; of the default mode alone.
         posterior: how unsure the dense weights are; of the default mode alone.
     """
 
@@ -49,6 +50,7 @@ class FittedReward:
 def fit_original(
     embedded: Embedded,
     ratings: Sequence[float],
+    groups: Indices,
     *,
     good_rating: float,
     test_share: float,
@@ -59,6 +61,8 @@ def fit_original(
     Args:
         embedded: n joint embeddings.
         ratings: stars of each, shape (n,).
+        groups: prompt group of each, shape (n,); the report's split ignores them, as the recipe
+            does, and the out-of-fold rewards do not.
         good_rating: least rating that counts as good.
         test_share: share of rows that is kept for the report.
         seed: of the split.
@@ -76,12 +80,33 @@ def fit_original(
     rows = train_test_split(
         np.arange(len(labels)), test_size=test_share, random_state=seed, stratify=labels
     )
-    model = LogisticRegression(max_iter=1000, class_weight="balanced")
     with threadpool_limits(limits=1):
-        model.fit(features[rows[0]], labels[rows[0]])
+        model = _balanced().fit(features[rows[0]], labels[rows[0]])
     head = RewardHead(("text",), model.coef_[0].astype(np.float64), float(model.intercept_[0]))
     report = _row_report(head.rewards(embedded)[rows[1]], labels[rows[1]])
-    return FittedReward(head, Calibration(slope=1.0, intercept=0.0, method="logistic-head"), report)
+    calibration = Calibration(slope=1.0, intercept=0.0, method="logistic-head")
+    rewards = _original_out_of_fold(features, labels, groups, seed=seed)
+    return FittedReward(head, calibration, report, rewards)
+
+
+def _original_out_of_fold(
+    features: Floats, labels: Indices, groups: Indices, *, seed: int
+) -> Floats:
+    """Rewards by heads that never saw the prompt; empty where one would see one label only."""
+    if len(np.unique(groups)) < 2:
+        return np.empty(0)
+    rewards = np.empty(len(labels))
+    for kept, held in grouped_folds(groups, seed=seed):
+        if labels[kept].min() == labels[kept].max():
+            return np.empty(0)
+        with threadpool_limits(limits=1):
+            model = _balanced().fit(features[kept], labels[kept])
+        rewards[held] = model.decision_function(features[held])
+    return rewards
+
+
+def _balanced() -> LogisticRegression:
+    return LogisticRegression(max_iter=1000, class_weight="balanced")
 
 
 def _row_report(rewards: Floats, labels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Metrics:

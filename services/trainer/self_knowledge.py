@@ -1,7 +1,7 @@
 """What a reward model can say of its own scores: how far to trust them, and whether they hold.
 
-An interval is for one more judgement of the kind that people gave most: a rating, where enough
-prompts have ratings in stars or from 0 to 1, else a label, good or not.
+An interval is for one more judgement: a rating, where enough prompts have ratings in stars or from
+0 to 1, else a label, good or not.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.trainer.audit.held_out import drawn
 from services.trainer.conformal import Judgements, fit_label_interval, fit_rating_interval
 from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
-from services.trainer.groups import numbered
+from services.trainer.groups import group_sums, numbered
 from services.trainer.heads import Floats, Indices
 from services.trainer.reward_metrics import Metrics, correlation, grouped_interval
-from shared.contracts.manifest import Conformal, RewardManifest
+from shared.contracts.manifest import Calibration, Conformal, RewardManifest
 from shared.ml.calibrated import Interval, interval
 from shared.ml.scorer import Pair, Scorer
 
@@ -37,13 +38,19 @@ class Said:
 
 
 def fit_interval(
-    dataset: RewardDataset, rewards: Mapping[Pair, float], *, good_rating: float, seed: int
+    dataset: RewardDataset,
+    rewards: Mapping[Pair, float],
+    calibration: Calibration,
+    *,
+    good_rating: float,
+    seed: int,
 ) -> Conformal | None:
     """The interval of a model from judgements that it was not fitted on, or None without any.
 
     Args:
         dataset: whose train side is read.
         rewards: out-of-fold raw rewards; judgements of other items are left out.
+        calibration: the model's, which is the middle of intervals for labels.
         good_rating: in labels, a rating counts as good from here on.
         seed: of the folds.
     """
@@ -54,7 +61,7 @@ def fit_interval(
     labels = _known(labels, rewards)
     if len(set(labels.groups)) < 2:
         return None
-    return fit_label_interval(_judgements(labels, rewards), seed=seed)
+    return fit_label_interval(_judgements(labels, rewards), calibration)
 
 
 def said_ratings(rated: Sequence[RatedResponse]) -> Said:
@@ -92,8 +99,8 @@ def coverage_metrics(
 ) -> Metrics:
     """How often held-out judgements lie in their intervals, overall and by slice.
 
-    Every number has a 95 % interval over prompt groups. Slices with fewer than twenty judgements
-    are left out.
+    Every prompt counts once, as in the quantile, however much was said about it, and every share
+    has a 95 % interval over prompts. Slices with fewer than twenty judgements are left out.
     """
     conformal = manifest.conformal
     if conformal is None:
@@ -123,7 +130,10 @@ def outside_metrics(scorer: Scorer, dataset: RewardDataset) -> Metrics:
     if scorer.manifest.domain is None:
         return {}
     sides = [side for pair in dataset.test_pairs for side in pair.sides]
-    items = list(dict.fromkeys([*sides, *said_ratings(dataset.test_rated).items]))[:MOST_LOOKED_AT]
+    held = list(
+        dict.fromkeys([*sides, *(Pair(one.prompt, one.response) for one in dataset.test_rated)])
+    )
+    items = [held[at] for at in drawn(len(held), MOST_LOOKED_AT, seed=0)]
     outside = scorer.score(items, details=True).out_of_domain
     if outside is None or not items:
         return {}
@@ -154,7 +164,8 @@ def _slices(said: Said) -> dict[str, Indices]:
 
 
 def _share(name: str, inside: Floats, said: Said, rows: Indices) -> Metrics:
-    found = grouped_interval(inside[rows], [said.groups[at] for at in rows])
+    sums, counts = group_sums(inside[rows], [said.groups[at] for at in rows])
+    found = grouped_interval(sums / counts, range(len(counts)))
     return {
         name: found.mean,
         f"{name}_low": found.low,

@@ -72,12 +72,36 @@ def test_rows_that_are_taken_for_independent_would_cover_too_little():
 def test_ninety_percent_label_intervals_hold_ninety_percent_of_the_labels_of_new_prompts():
     found = []
     for seed in range(6):
-        known, rest = labelled(2000, seed), labelled(2000, seed + 50)
-        calibration = fit_calibration(known.rewards, known.values)
-        bounds = interval(rest.rewards, fit_label_interval(known), calibration)
-        found.append(np.mean((bounds.low <= rest.values) & (rest.values <= bounds.high)))
+        known = labelled(2000, seed)
+        found.append(label_coverage(known, fit_calibration(known.rewards, known.values), seed))
 
     assert abs(np.mean(found) - 0.9) <= 0.02
+
+
+def label_coverage(known: Judgements, calibration: Calibration, seed: int) -> float:
+    rest = labelled(2000, seed + 50)
+    bounds = interval(rest.rewards, fit_label_interval(known, calibration), calibration)
+    return float(np.mean((bounds.low <= rest.values) & (rest.values <= bounds.high)))
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(5.0, 0.0), (0.3, 1.5)])
+def test_a_calibration_that_is_off_widens_label_intervals_and_costs_no_coverage(slope, intercept):
+    """As that of the original recipe is, which is sure of what it was fitted on."""
+    off = Calibration(slope=slope, intercept=intercept, method="none")
+
+    found = [label_coverage(labelled(2000, seed), off, seed) for seed in range(6)]
+
+    assert abs(np.mean(found) - 0.9) <= 0.02
+
+
+@pytest.mark.parametrize("groups", [12, 40])
+def test_a_calibration_from_the_same_few_labels_costs_no_coverage(groups):
+    found = []
+    for seed in range(60):
+        known = labelled(groups, seed)
+        found.append(label_coverage(known, fit_calibration(known.rewards, known.values), seed))
+
+    assert np.mean(found) >= 0.885
 
 
 @pytest.mark.parametrize("groups", [12, 40])

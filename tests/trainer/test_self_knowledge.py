@@ -1,19 +1,25 @@
 """What a reward model says of its own scores, and whether held-out judgements agree."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from services.trainer.calibration import fit_calibration
+from services.trainer.embedding_head import fit_original
 from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
 from services.trainer.recipes.embedding_reward import EmbeddingParams, train
+from services.trainer.reward_metrics import Metrics
 from services.trainer.self_knowledge import coverage_metrics, fit_interval, said_labels
 from services.trainer.trained import TrainedReward
-from shared.contracts.manifest import Conformal, Curve, RewardManifest
+from shared.contracts.manifest import Calibration, Conformal, Curve, RewardManifest
 from shared.ml.artifact import load_scorer
+from shared.ml.head import Embedded
 from shared.ml.scorer import Pair
 
 SECRET = b"a secret of at least thirty-two bytes"
+PLAIN = Calibration(slope=1.0, intercept=0.0, method="none")
 KIND, RUDE = "Gladly: rest and drink enough", "No idea, stop asking"
 
 
@@ -105,7 +111,7 @@ def test_intervals_are_for_ratings_where_enough_prompts_have_them(
     rewards = {Pair(one.prompt, one.response): one.rating for one in rows}
 
     found = fit_interval(
-        RewardDataset([], [], rows, [], "sha256:test"), rewards, good_rating=4.0, seed=1
+        RewardDataset([], [], rows, [], "sha256:test"), rewards, PLAIN, good_rating=4.0, seed=1
     )
 
     assert found is not None
@@ -115,29 +121,79 @@ def test_intervals_are_for_ratings_where_enough_prompts_have_them(
 def test_without_rewards_there_is_no_interval() -> None:
     dataset = RewardDataset([], [], [rated(at) for at in range(60)], [], "sha256:test")
 
-    assert fit_interval(dataset, {}, good_rating=4.0, seed=1) is None
+    assert fit_interval(dataset, {}, PLAIN, good_rating=4.0, seed=1) is None
 
 
-def test_coverage_counts_the_judgements_between_both_bounds(trained: TrainedReward) -> None:
-    flat = Conformal(
-        target="rating",
-        level=0.9,
-        quantile=1.0,
-        centre=Curve(rewards=(0.0,), values=(0.5,)),
-        spread=Curve(rewards=(0.0,), values=(0.3,)),
-        groups=40,
-    )
-    manifest: RewardManifest = trained.manifest.model_copy(update={"conformal": flat})
-    # 0.2 to 0.8: holds 2 to 4 stars (0.25, 0.5, 0.75), neither 1 nor 5
-    rows = [rated(at, rating=float(1 + at % 5), slices={}) for at in range(50)]
+# 0.2 to 0.8: holds 2 to 4 stars (0.25, 0.5, 0.75), neither 1 nor 5
+FLAT = Conformal(
+    target="rating",
+    level=0.9,
+    quantile=1.0,
+    centre=Curve(rewards=(0.0,), values=(0.5,)),
+    spread=Curve(rewards=(0.0,), values=(0.3,)),
+    groups=40,
+)
 
-    found = coverage_metrics(
+
+def covered(trained: TrainedReward, rows: list[RatedResponse]) -> Metrics:
+    manifest: RewardManifest = trained.manifest.model_copy(update={"conformal": FLAT})
+    return coverage_metrics(
         manifest,
         RewardDataset([], [], [], rows, "sha256:test"),
         lambda items: np.zeros(len(items)),
         good_rating=4.0,
     )
 
+
+def test_coverage_counts_the_judgements_between_both_bounds(trained: TrainedReward) -> None:
+    found = covered(trained, [rated(at, rating=float(1 + at % 5), slices={}) for at in range(50)])
+
     assert found["coverage"] == pytest.approx(0.6)
     assert found["interval_width"] == pytest.approx(0.6)
     assert found["expected_rating_correlation"] is None
+
+
+def test_coverage_counts_each_prompt_once_however_much_was_said_about_it(
+    trained: TrainedReward,
+) -> None:
+    usual = [rated(at, rating=3.0, slices={}) for at in range(9)]
+    loud = [rated(at, rating=5.0, slices={}, group="loud") for at in range(9, 60)]
+
+    found = covered(trained, [*usual, *loud])
+
+    assert found["coverage"] == pytest.approx(0.9)
+    assert found["coverage_judgements"] == 60
+
+
+def test_the_original_recipe_gives_intervals_that_hold_for_other_prompts(tmp_path: Path) -> None:
+    rows = [rated(at) for at in range(140)]
+
+    found = train(
+        RewardDataset([], [], rows[:100], rows[100:], "sha256:test"),
+        EmbeddingParams(mode="original"),
+        output=tmp_path / "model",
+        secret=SECRET,
+        progress=lambda *_: None,
+        code_version="test",
+    )
+
+    assert found.manifest.conformal is not None
+    assert found.metrics["coverage"] >= 0.8
+    assert found.metrics["interval_width"] < 0.6
+
+
+def test_the_original_recipe_has_no_interval_where_a_fold_lacks_a_label() -> None:
+    embedded = Embedded(np.eye(60, dtype=np.float32), np.eye(60, dtype=np.float32),
+                        np.full(60, 5), [""] * 60)  # fmt: skip
+    stars = [5.0] * 30 + [1.0] * 30
+
+    found = fit_original(
+        embedded, stars, np.arange(60) // 30, good_rating=4.0, test_share=0.12, seed=1
+    )
+
+    assert len(found.rewards) == 0
+
+
+def test_without_any_label_the_reward_is_taken_as_log_odds() -> None:
+    assert fit_calibration(np.empty(0), np.empty(0)) == PLAIN
+    assert fit_calibration(np.array([1.0, 2.0]), np.ones(2)) == PLAIN

@@ -148,6 +148,7 @@ def train_embedding_reward(
         pairs = [Pair(one.prompt, one.response) for one in rated]
         return fit_original(
             _embed(reader, pairs, progress), [one.rating for one in rated],
+            numbered([one.group for one in rated]),
             good_rating=params.good_rating, test_share=params.test_share, seed=params.seed,
         )  # fmt: skip
     items = _items(dataset, params, {})
@@ -199,8 +200,10 @@ def _with_self_knowledge(
         reader = PairReader(encoder, draft.truncation, separator=None)
         parts = ("prompt", "response")
     found = fit_domain(_embed(reader, pairs, _quietly), groups, parts, seed=params.seed)
-    rewards = dict(zip(pairs, fitted.rewards.tolist(), strict=False))  # the original has none
-    conformal = fit_interval(dataset, rewards, good_rating=params.good_rating, seed=params.seed)
+    rewards = dict(zip(pairs, fitted.rewards.tolist(), strict=False))  # or none
+    conformal = fit_interval(
+        dataset, rewards, draft.calibration, good_rating=params.good_rating, seed=params.seed
+    )
     known = {"conformal": conformal, "aspects": tuple(fitted.head.aspects)}
     if found is None:
         return draft.model_copy(update=known), None

@@ -244,7 +244,9 @@ def _with_calibration(
     items = list(dict.fromkeys(item for one in held for item in one.items))
     rewards = dict(zip(items, scorer.score(items).reward.tolist(), strict=True))
     calibration = _calibrate(rewards, held, good_rating=params.good_rating)
-    conformal = fit_interval(dataset, rewards, good_rating=params.good_rating, seed=params.seed)
+    conformal = fit_interval(
+        dataset, rewards, calibration, good_rating=params.good_rating, seed=params.seed
+    )
     return draft.model_copy(update={"calibration": calibration, "conformal": conformal})
 
 
