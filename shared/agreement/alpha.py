@@ -29,6 +29,7 @@ CONFIDENCE = 0.95
 FEWEST_CLUSTERS = 10
 
 _CELLS_AT_ONCE = 4_000_000
+_ROUNDING = 1e-12  # what is this small beside the sums it is a difference of is nothing
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ class _Table:
         centred = self.values - self.values.mean()
         sums, squares = self.counts @ centred, self.counts @ centred**2
         spread = 2 * (self.sizes * squares - sums**2) / (self.sizes - 1)
-        return spread @ times, 2 * (judgements * (squares @ times) - (sums @ times) ** 2)
+        whole, part = judgements * (squares @ times), (sums @ times) ** 2
+        return spread @ times, np.where(whole - part > _ROUNDING * whole, 2 * (whole - part), 0.0)
 
     def _squared_ranks(self, times: Floats, judgements: Floats) -> tuple[Floats, Floats]:
         """As of distances, of mid-ranks, which every resample has its own of."""

@@ -20,6 +20,7 @@ Weighting = Literal["none", "linear", "quadratic"]
 MOST_RATERS = 100
 
 _CELLS_AT_ONCE = 4_000_000
+_ROUNDING = 1e-12  # what is this small beside the sums it is a difference of is nothing
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ def _squares_by_chance(
         [np.bincount(place, side**power, len(units)) / units for side in (left, right)]
         for power in (1, 2)
     )
-    return np.asarray(squares[0] + squares[1] - 2 * means[0] * means[1])
+    whole = squares[0] + squares[1]
+    expected = whole - 2 * means[0] * means[1]
+    return np.asarray(np.where(expected > _ROUNDING * whole, expected, 0.0))
 
 
 def _tables_by_chance(

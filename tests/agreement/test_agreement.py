@@ -118,6 +118,16 @@ def test_alpha_is_unknown_when_everybody_always_says_the_same():
     assert found.percent.value == 1.0
 
 
+def test_resamples_in_which_all_ratings_are_the_same_tell_nothing():
+    ratings = np.full(24, 2.2)
+    ratings[11] = 4.6
+
+    found = measure_agreement(as_judged([*range(12)] * 2, [0] * 12 + [1] * 12, ratings), "interval")
+
+    assert found.alpha is not None
+    assert found.alpha.high == pytest.approx(0.0, abs=1e-9)
+
+
 def test_few_clusters_get_no_interval():
     units = list(range(12)) * 2
     judged = as_judged(
@@ -162,6 +172,14 @@ def test_the_mean_kappa_weighs_pairs_by_their_units():
     found = pairwise_kappas(judged_of(noisy_table(np.random.default_rng(1))), "linear")
 
     assert found.mean == pytest.approx(np.average(found.kappa, weights=found.units))
+
+
+@pytest.mark.parametrize("value", [1.0, 1.7, 2.2, 4.9])
+@pytest.mark.parametrize("units", [3, 7, 11])
+def test_two_who_always_say_the_same_number_have_no_kappa(value, units):
+    judged = as_judged([*range(units)] * 2, [0] * units + [1] * units, [value] * 2 * units)
+
+    assert pairwise_kappas(judged, "quadratic").mean is None
 
 
 def test_raters_who_share_nothing_have_no_kappa():
