@@ -15,6 +15,7 @@ from heed_cli.workplace import at_workplace
 if TYPE_CHECKING:
     from services.trainer.datasets import Evidence
     from services.trainer.raters.agreement import AgreementOn
+    from services.trainer.raters.bursts import Burst
     from services.trainer.raters.report import RaterLine, RaterReport
     from services.trainer.workplace import Workplace
     from shared.agreement.alpha import Estimate
@@ -70,6 +71,9 @@ def agreement(
     found = agreement_by(opinions(_read(dataset, data_dir)), by)
     if as_json:
         say(json.dumps([asdict(one) for one in found], indent=2))
+        return
+    if by is not None and not found:
+        hint(f"No judgement says its {by}; try month, week, agent, task or a key of the context.")
         return
     if not any(one.agreement.units for one in found):
         hint("No two raters have judged the same yet.")
@@ -129,12 +133,17 @@ def _agreement_cells(one: "AgreementOn") -> list[str | Text]:
 
 def _show_bursts(report: "RaterReport") -> None:
     for burst in report.bursts:
-        on = {"agent": "newcomers on agent ", "response": "newcomers on one response"}
-        what = f"{burst.posts} posts by {on.get(burst.kind, 'rater ')}{burst.name}"
         expected = f"{burst.expected:.1f} were to be expected, p = {burst.p_value:.1g}"
-        note("burst", f"{what} within an hour of {burst.starts[:16]}: {expected}")
+        note("burst", f"{_crowding(burst)} within an hour of {burst.starts[:16]}: {expected}")
     if report.bursts:
         hint("`--json` names the rows.")
+
+
+def _crowding(burst: "Burst") -> str:
+    if burst.kind == "rater":
+        return f"{burst.posts} posts by rater {burst.name}"
+    on = f"agent {burst.name}" if burst.kind == "agent" else "one response"
+    return f"{burst.size} newcomers on {on}"
 
 
 def _estimate(found: "Estimate | None") -> str:

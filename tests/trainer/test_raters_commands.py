@@ -111,6 +111,11 @@ async def test_a_frozen_dataset_says_what_its_posts_say(heed, sessions, freezing
         assert one["agreement"]["judgements"] == other["agreement"]["judgements"]
 
 
+@pytest.mark.usefixtures("judged")
+async def test_a_slice_that_no_judgement_has_is_named(heed):
+    assert "No judgement says its tone" in await heed("agreement", "--by", "tone")
+
+
 async def test_without_any_judgement_there_is_nothing_to_show(heed):
     assert "Nobody" in await heed("list")
     assert "No two raters" in await heed("agreement")

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from services.trainer.datasets import Evidence
-from services.trainer.examples import RatedResponse, RewardDataset
+from services.trainer.examples import RankedResponses, RatedResponse, RewardDataset
 from services.trainer.raters.agreement import agreement_by
 from services.trainer.raters.bursts import find_bursts
 from services.trainer.raters.judgements import of_everything, opinions
@@ -78,6 +79,20 @@ def test_newcomers_who_crowd_on_one_agent_are_found_with_their_posts(seed):
     assert burst.expected < 5 < burst.posts
 
 
+def test_a_second_crowd_on_the_same_agent_is_found_beside_the_first():
+    posts = honest_posts(np.random.default_rng(0))
+    first = brigade(30.2 * DAY, agent="agent 1", target=None)
+    second = [
+        Post(f"again {post.row_id}", f"again {post.rater}", post.target, post.agent, post.at + DAY)
+        for post in first
+    ]
+
+    found = find_bursts(in_order(posts + first + second))
+
+    assert [(burst.kind, burst.name) for burst in found] == [("agent", "agent 1")] * 2
+    assert {burst.starts[:10] for burst in found} == {"1970-01-31", "1970-02-01"}
+
+
 def test_newcomers_who_crowd_on_one_response_are_found():
     posts = honest_posts(np.random.default_rng(3))
     crowd = brigade(30 * DAY, agent=None, target=b"one")
@@ -109,7 +124,7 @@ def rated(prompt: int, rater: str, stars: float, at: float, agent: str = "a") ->
     moment = datetime.fromtimestamp(at, UTC).isoformat()
     return RatedResponse(
         f"prompt {prompt}", "r", stars, f"{prompt:04x}", f"{rater} {prompt}",
-        {"agent": agent}, rater, at=moment,
+        slices={"agent": agent}, rater=rater, at=moment,
     )  # fmt: skip
 
 
@@ -154,6 +169,25 @@ def test_of_raters_who_are_all_alike_hardly_anybody_is_an_outlier():
     assert outlying <= 1
 
 
+def test_the_interval_of_a_rater_knows_that_choices_from_one_ranking_vary_together():
+    rng = np.random.default_rng(10)
+    found = []
+    for _ in range(20):
+        seen = rng.normal(size=(10, 1, 8)) + rng.normal(size=(10, 12, 8))
+        rankings = [
+            RankedResponses(f"prompt {at}", tuple(map(str, np.argsort(seen[at, who]))),
+                            f"{at:02x}", f"{who} {at}", rater=f"{who}")
+            for at in range(10) for who in range(12)
+        ]  # fmt: skip
+        found += agreement_with_others(opinions(Evidence(rankings=rankings))).values()
+
+    truth = np.mean([one.agreement for one in found])
+    held = np.mean([one.low <= truth <= one.high for one in found])
+
+    assert found[0].judgements == 280
+    assert 0.9 < held < 0.99
+
+
 def test_a_rater_alone_has_no_agreement_with_others():
     assert agreement_with_others(opinions(Evidence(rated=[rated(1, "a", 5.0, 0.0)]))) == {}
 
@@ -172,6 +206,51 @@ def test_a_brigade_counts_for_as_much_as_was_to_be_expected_without_it():
     assert min(weighed.weights[f"rater {n}"] for n in range(40)) > 0.95
     assert weighed.metrics["raters_in_bursts"] == 40
     assert weighed.metrics["judgements_kept"] == pytest.approx(1200 / 1240, abs=0.01)
+
+
+def busy_weeks() -> list[RatedResponse]:
+    """Forty honest raters over sixty days."""
+    rng = np.random.default_rng(0)
+    return [
+        rated(30 * rater + at, f"rater {rater}", float(rng.integers(1, 6)), DAY * rng.random() * 60)
+        for rater in range(40) for at in range(30)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("posts_each", [3, 6])
+def test_a_brigade_gains_nothing_by_posting_several_times_on_an_agent(posts_each):
+    crowd = [
+        rated(9000 + 10 * n + at, f"new {n}", 1.0, 30 * DAY + 60.0 * n + 200.0 * at, "target")
+        for n in range(40) for at in range(posts_each)
+    ]  # fmt: skip
+
+    weighed = weigh_raters(Evidence(rated=busy_weeks() + crowd))
+
+    assert max(weighed.weights[f"new {n}"] for n in range(40)) < 0.1
+
+
+def test_a_brigade_gains_nothing_by_judging_three_responses_instead_of_one():
+    crowd = [
+        rated(9000 + at, f"new {n}", 1.0, 30 * DAY + 10.0 * n + 1000.0 * at, f"agent {at}")
+        for n in range(40) for at in range(3)
+    ]  # fmt: skip
+    unnamed = [replace(one, slices={}) for one in crowd]
+
+    weighed = weigh_raters(Evidence(rated=busy_weeks() + unnamed))
+
+    assert max(weighed.weights[f"new {n}"] for n in range(40)) < 0.1
+
+
+def test_every_spree_of_one_rater_is_cut_down():
+    sprees = [
+        rated(9000 + 300 * day + at, "rater 3", 5.0, DAY * (10 * day + 0.5) + at)
+        for day in range(3) for at in range(300)
+    ]  # fmt: skip
+
+    weighed = weigh_raters(Evidence(rated=busy_weeks() + sprees))
+
+    assert [burst.name for burst in weighed.bursts] == ["rater 3"] * 3
+    assert weighed.weights["rater 3"] * (900 + 30) < 45
 
 
 def test_the_report_names_raters_and_rows_and_no_text():

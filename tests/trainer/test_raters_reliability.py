@@ -201,6 +201,48 @@ def test_raters_of_whom_nothing_can_be_known_all_count_1():
     assert set(rater_weights(Evidence(pairs=alone)).values()) == {1.0}
 
 
+def test_a_rater_who_rates_alone_does_not_confirm_himself():
+    rng = np.random.default_rng(7)
+    rated = [
+        RatedResponse(f"prompt {rater} {at // 2}", f"{at}", float(rng.integers(1, 6)), f"{at:02x}",
+                      f"{rater} {at}", rater=f"rater {rater}")
+        for rater in range(6) for at in range(60)
+    ]  # fmt: skip
+
+    compared, _ = collect_comparisons(Evidence(rated=rated))
+    found = fit_reliability(compared)
+
+    assert found.mean == pytest.approx(np.full(6, 0.8), abs=1e-3)
+
+
+def test_what_a_rater_prefers_again_and_again_does_not_speak_for_him():
+    again = Comparisons(
+        winner=np.zeros(40, dtype=np.int64), loser=np.arange(1, 41),
+        rater=np.zeros(40, dtype=np.int64), prior=np.zeros(41), raters=1,
+    )  # fmt: skip
+
+    assert fit_reliability(again).mean == pytest.approx([0.8], abs=1e-3)
+
+
+def test_of_raters_with_dice_hardly_anybody_is_contrary_beyond_doubt():
+    rng = np.random.default_rng(8)
+    latent, contrary = rng.normal(size=120), 0
+    for _ in range(5):
+        rated = [
+            RatedResponse(
+                f"prompt {at // 4}", f"{at}", 1.0 + np.digitize(seen, [-1.5, -0.5, 0.5, 1.5]),
+                f"{at // 4:02x}", f"{rater} {at}", rater=f"{rater}",
+            )
+            for rater in range(12) for at in range(120)
+            for seen in [rng.normal() if rater >= 6 else latent[at] + rng.normal() / 2]
+        ]  # fmt: skip
+        compared, raters = collect_comparisons(Evidence(rated=rated))
+        dice = np.array([int(rater) >= 6 for rater in raters])
+        contrary += (fit_reliability(compared).quantile(0.975)[dice] < 0.5).sum()
+
+    assert contrary <= 3  # of 30, one is to be expected
+
+
 def test_a_models_rewards_tell_who_is_contrary_among_raters_who_share_nothing():
     alone = [choice(at, f"rater {at % 4}", is_right=at % 4 > 0) for at in range(120)]
     rewards = {
@@ -267,6 +309,16 @@ def test_no_rater_makes_up_more_than_the_share_unless_there_are_too_few(totals, 
     kept = cap_shares(np.array(totals, dtype=float), share) * totals
 
     assert kept.max() / kept.sum() == pytest.approx(largest)
+
+
+def test_judgements_of_unknown_raters_count_when_shares_are_capped():
+    known = [choice(at, "busy", is_right=True) for at in range(30)]
+    known.append(choice(40, "rare", is_right=True))
+    anonymous = [choice(at, None, is_right=True) for at in range(100, 200)]
+
+    weights = rater_weights(Evidence(pairs=known + anonymous), largest_share=0.2)
+
+    assert weights == {"busy": 1.0, "rare": 1.0}  # two may always have three quarters each
 
 
 def test_raters_under_the_cap_keep_everything():

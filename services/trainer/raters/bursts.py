@@ -30,6 +30,7 @@ from scipy.stats import binom, hypergeom, norm
 from services.trainer.raters.posts import Post
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 ALPHA = 0.01
 WINDOW_S = 3600.0
@@ -46,14 +47,15 @@ _BORROWED_HOURS = 3.0  # a rater's median counts as much as so many hours of eve
 
 @dataclass(frozen=True)
 class Burst:
-    """More posts in a short time than chance explains; of newcomers on an agent, their first.
+    """More in a short time than chance explains.
 
     Attributes:
         kind: newcomers on one agent or on one response, or one rater's posts.
         name: the agent, or the rater's pseudonym; empty for a response, which its rows tell.
         starts: when, ISO 8601 in UTC.
-        posts: how many posts it holds.
-        expected: how many there would be by the test's reference.
+        posts: how many posts it holds; of newcomers on an agent, all of theirs there in the hour
+            after each came.
+        expected: how many raters there would be by the test's reference, or posts of one rater.
         p_value: chance of such a burst anywhere in the data, 0-1.
         posts_of: how many of the posts each rater made, by pseudonym.
         row_ids: the posts.
@@ -73,6 +75,11 @@ class Burst:
         """Pseudonyms of who posted, in order."""
         return sorted(self.posts_of)
 
+    @property
+    def size(self) -> int:
+        """What was held against `expected`: raters, or posts of one rater."""
+        return self.posts if self.kind == "rater" else len(self.posts_of)
+
 
 def find_bursts(posts: Sequence[Post], *, alpha: float = ALPHA) -> list[Burst]:
     """Every burst among posts in their order of time, the most surprising first."""
@@ -83,20 +90,32 @@ def find_bursts(posts: Sequence[Post], *, alpha: float = ALPHA) -> list[Burst]:
 
 def _on_agents(posts: Sequence[Post], alpha: float) -> Iterator[Burst]:
     arrivals: dict[str, dict[str, Post]] = defaultdict(dict)
+    first_hours: dict[tuple[str, str], list[Post]] = defaultdict(list)
     for post in posts:
         if post.agent is not None:
-            arrivals[post.agent].setdefault(post.rater, post)
+            first = arrivals[post.agent].setdefault(post.rater, post)
+            if post.at - first.at <= WINDOW_S:
+                first_hours[post.agent, post.rater].append(post)
     looked_at = sum(map(len, arrivals.values()))
     everyone = np.sort([post.at for theirs in arrivals.values() for post in theirs.values()])
     for agent, theirs in arrivals.items():
-        firsts = list(theirs.values())
-        times = np.array([post.at for post in firsts])
+        times = np.array([post.at for post in theirs.values()])
         chance, count, expected = _scan(times, everyone)
-        worst = int(np.argmin(chance))
-        p_value = float(chance[worst]) * looked_at
-        if p_value <= alpha and count[worst] >= FEWEST_POSTS:
-            inside = [post for post in firsts if 0 <= post.at - times[worst] <= WINDOW_S]
-            yield _burst("agent", agent, inside, float(expected[worst]), p_value)
+        is_burst = (chance * looked_at <= alpha) & (count >= FEWEST_POSTS)
+        for at in _apart(times, np.flatnonzero(is_burst), chance):
+            crowd = [who for who, came in zip(theirs, times - times[at], strict=True)
+                     if 0 <= came <= WINDOW_S]  # fmt: skip
+            inside = [post for who in crowd for post in first_hours[agent, who]]
+            yield _burst("agent", agent, inside, float(expected[at]), float(chance[at]) * looked_at)
+
+
+def _apart(times: Floats, windows: Indices, chance: Floats) -> list[int]:
+    """Of windows that begin at some of the times the least likely ones that do not overlap."""
+    found: list[int] = []
+    for at in windows[np.argsort(chance[windows], kind="stable")].tolist():
+        if all(abs(times[at] - times[other]) > WINDOW_S for other in found):
+            found.append(at)
+    return found
 
 
 def _scan(times: Floats, everyone: Floats) -> tuple[Floats, Floats, Floats]:

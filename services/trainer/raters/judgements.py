@@ -4,7 +4,7 @@ Pairs that only derive from ratings or rankings are left out: the ratings and ra
 are there.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -94,7 +94,8 @@ def collect_comparisons(
 
     Choices and corrections say so themselves, a ranking of each response and the next. A rater's
     ratings say so of every two that differ, of the same prompt or of two prompts, whatever the
-    rater's standards are: each is compared with two others of that rater.
+    rater's standards are: each is compared with one other of that rater nearby, most likely of
+    the same prompt, and with one anywhere.
 
     Args:
         evidence: what people said.
@@ -116,17 +117,16 @@ def collect_comparisons(
     return Comparisons(winner, loser, rater, prior, len(raters)), list(raters)
 
 
-def count_judgements(evidence: Evidence) -> dict[str, int]:
-    """How many judgements of whole responses each known rater gave, corrections among them."""
-    counts: dict[str, int] = defaultdict(int)
+def count_judgements(evidence: Evidence) -> tuple[dict[str, int], int]:
+    """How many judgements each known rater gave, corrections among them, and nobody known."""
+    counts: Counter[str | None] = Counter()
     own = [pair.rater for pair in evidence.pairs if pair.source in ("preference", "correction")]
     judged: chain[RatedResponse | TiedPair | RankedResponses] = chain(
         evidence.rated, evidence.ties, evidence.rankings
     )
-    for rater in [*own, *(one.rater for one in judged)]:
-        if rater is not None:
-            counts[rater] += 1
-    return dict(counts)
+    counts.update(own)
+    counts.update(one.rater for one in judged)
+    return {rater: count for rater, count in counts.items() if rater is not None}, counts[None]
 
 
 def _compared(evidence: Evidence, seed: int) -> Iterator[tuple[Pair, Pair, str | None]]:
@@ -151,7 +151,7 @@ def _compared_ratings(
         nearby = sorted(theirs, key=lambda one: (one.prompt, one.row_id))
         shuffled = [nearby[at] for at in rng.permutation(len(nearby))]
         for order in (nearby, shuffled):
-            for one, other in pairwise(order):
+            for one, other in zip(order[::2], order[1::2], strict=False):
                 if one.rating != other.rating:
                     better, worse = (one, other) if one.rating > other.rating else (other, one)
                     yield _item(better), _item(worse), rater

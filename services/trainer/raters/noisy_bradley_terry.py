@@ -7,10 +7,11 @@ with probability p_k, and says the opposite otherwise:
 
 p = 1 is a rater with no more noise than Bradley-Terry allows for, 1/2 says nothing, 0 says the
 opposite. Rewards have normal priors, around a model's rewards where those are given. They are
-integrated out by expectation propagation: each judgement is held against what the *others* say of
-its two responses, so that nobody confirms himself. Given those, the posterior of each p_k on a grid
-is exact; its prior is the distribution of p over all raters, learned along the way, so that a rater
-with few judgements is taken for an average one.
+integrated out by expectation propagation. Each judgement is held against what *other raters* say of
+its two responses: nothing that a rater said elsewhere of either speaks for him, so that nobody
+confirms himself. Given those, the posterior of each p_k on a grid is exact; its prior is the
+distribution of p over all raters, learned along the way, so that a rater with few judgements is
+taken for an average one.
 
 Legend: m comparisons, n items (one response to one prompt), k raters, g points of the grid.
 
@@ -130,30 +131,42 @@ class _Rewards:
         self.precisions: Floats = np.zeros(self.items.shape)
         self.shifts: Floats = np.zeros(self.items.shape)
         self.variance = 1.0
+        self._own = _numbered_by_rater(judged.rater, self.items)
         self._believe()
 
     def improve(self, reliability: Floats) -> Floats:
-        """One round; the chance of each judgement were p = 1, by what the others say, shape (m,).
+        """One round; the chance of each judgement were p = 1, by what others say, shape (m,).
 
         Args:
             reliability: expected p of each comparison's rater, shape (m,).
         """
-        precisions = np.maximum(self.precision[self.items] - self.precisions, 1e-6)
-        means = (self.shift[self.items] - self.shifts) / precisions
-        scale = np.sqrt(_LOGISTIC**2 + (1.0 / precisions).sum(axis=0))
+        precisions, means, scale = self._without(self.precisions, self.shifts)
         margin = (means[0] - means[1]) / scale
-        follows = np.asarray(ndtr(margin))
         # slope and curvature of the log of the judgement's chance, in the winner's reward
         faith = 2.0 * reliability - 1.0
         density = np.exp(-(margin**2) / 2) / np.sqrt(2 * np.pi)
-        slope = faith * density / (1.0 - reliability + faith * follows) / scale
+        slope = faith * density / (1.0 - reliability + faith * ndtr(margin)) / scale
         bend = np.maximum(slope * (slope + margin / scale), 0.0)
         kept = 1.0 - np.minimum(bend / precisions, 0.9)
         signed = np.stack([slope, -slope])
         self.precisions += _DAMPING * (bend / kept - self.precisions)
         self.shifts += _DAMPING * ((signed + means * bend) / kept - self.shifts)
         self._believe()
-        return follows
+        return self._follows()
+
+    def _follows(self) -> Floats:
+        """The chance of each judgement were p = 1, by what other raters say, shape (m,)."""
+        own = self._own.ravel()
+        precisions = np.bincount(own, self.precisions.ravel())[self._own].astype(np.float64)
+        shifts = np.bincount(own, self.shifts.ravel())[self._own].astype(np.float64)
+        _, means, scale = self._without(precisions, shifts)
+        return np.asarray(ndtr((means[0] - means[1]) / scale))
+
+    def _without(self, precisions: Floats, shifts: Floats) -> tuple[Floats, Floats, Floats]:
+        """Beliefs of the items less some messages: precisions, means, and the margin's scale."""
+        left = np.maximum(self.precision[self.items] - precisions, 1e-6)
+        means = (self.shift[self.items] - shifts) / left
+        return left, means, np.sqrt(_LOGISTIC**2 + (1.0 / left).sum(axis=0))
 
     def _believe(self) -> None:
         prior = 1.0 / self.variance
@@ -164,3 +177,11 @@ class _Rewards:
         self.means = self.shift / self.precision
         spread = np.mean((self.means - self.judged.prior) ** 2 + 1.0 / self.precision)
         self.variance = float(np.clip(spread, _LEAST_VARIANCE, _MOST_VARIANCE))
+
+
+def _numbered_by_rater(rater: Indices, items: Indices) -> Indices:
+    """A number for each rater on each item, of unknown raters for each judgement; like `items`."""
+    count = int(items.max(initial=0)) + 1
+    unknown = int(rater.max(initial=0)) + 1 + np.arange(len(rater))
+    key = np.where(rater < 0, unknown, rater) * count + items
+    return np.unique(key, return_inverse=True)[1].reshape(items.shape)

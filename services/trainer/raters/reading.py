@@ -22,7 +22,7 @@ async def read_judgements(
         ArtifactError: its file is missing or damaged.
     """
     if dataset_id is not None:
-        dataset = await find_dataset(session, dataset_id)
+        dataset = await find_dataset(session, dataset_id, workplace.store.project_id)
         return of_everything(await asyncio.to_thread(load_dataset, dataset, workplace.store))
     project_id = workplace.store.project_id
     feedback = await trainable_feedback(session, project_id, workplace.cipher)

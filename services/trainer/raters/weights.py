@@ -6,6 +6,7 @@ to the median rater. Who contradicts the others is left with next to nothing, ne
 Then a burst is cut down to what was to be expected, and nobody counts more than a share of all.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from services.trainer.raters.judgements import (
 )
 from services.trainer.raters.noisy_bradley_terry import Reliability, fit_reliability
 from services.trainer.raters.outliers import WithOthers, agreement_with_others
-from services.trainer.raters.posts import collect_posts
+from services.trainer.raters.posts import Post, collect_posts
 from shared.ml.scorer import Pair
 
 Floats = NDArray[np.float64]
@@ -96,14 +97,15 @@ def weigh_raters(
 ) -> RaterWeights:
     """As `rater_weights`, with all that is known of the raters."""
     evidence = of_training(judged) if isinstance(judged, RewardDataset) else judged
-    counts = count_judgements(evidence)
+    counts, unknown = count_judgements(evidence)
     raters = sorted(counts)
     total = np.array([counts[rater] for rater in raters], dtype=np.float64)
     reliability, informative = _reliability(evidence, rewards)
-    bursts = find_bursts(collect_posts(evidence))
-    crowding = _burst_factors(bursts, counts)
+    posts = collect_posts(evidence)
+    bursts = find_bursts(posts)
+    crowding = _burst_factors(bursts, posts, counts)
     weight = np.array([informative.get(who, 1.0) * crowding.get(who, 1.0) for who in raters])
-    capped = cap_shares(weight * total, largest_share)
+    capped = cap_shares(weight * total, largest_share, others=float(unknown))
     kept = np.maximum(weight * capped, LEAST_WEIGHT)
     others = agreement_with_others(opinions(evidence))
     metrics = {
@@ -146,32 +148,35 @@ def weights_of(reliability: Reliability) -> Floats:
     return np.clip(informative, LEAST_WEIGHT, 1.0)
 
 
-def _burst_factors(bursts: Sequence[Burst], counts: Mapping[str, int]) -> dict[str, float]:
-    """By rater what cuts each burst down to what was to be expected without it.
+def _burst_factors(
+    bursts: Sequence[Burst], posts: Sequence[Post], counts: Mapping[str, int]
+) -> dict[str, float]:
+    """By rater what cuts bursts down to what was to be expected without them.
 
-    A crowd is cut where most of a rater's posts are in it; one rater's own burst is cut out of
-    all his posts.
+    A crowd is cut where at least half of a rater's posts are in crowds; one rater's own bursts are
+    cut out of all his posts.
     """
-    factors: dict[str, float] = {}
+    crowded = {row for burst in bursts if burst.kind != "rater" for row in burst.row_ids}
+    in_crowds = Counter(post.rater for post in posts if post.row_id in crowded)
+    own: dict[str, float] = defaultdict(lambda: 1.0)
+    crowds: dict[str, float] = {}
     for burst in bursts:
-        kept = min(1.0, burst.expected / burst.posts)
-        for rater, posts in burst.posts_of.items():
-            share = posts / counts[rater]
-            factor = 1.0
+        kept = min(1.0, burst.expected / burst.size)
+        for rater, count in burst.posts_of.items():
             if burst.kind == "rater":
-                factor = 1.0 - share * (1.0 - kept)
-            elif share >= 0.5:
-                factor = kept
-            factors[rater] = min(factor, factors.get(rater, 1.0))
-    return factors
+                own[rater] -= (1.0 - kept) * count / counts[rater]
+            elif 2 * in_crowds[rater] >= counts[rater]:
+                crowds[rater] = min(kept, crowds.get(rater, 1.0))
+    return {rater: own[rater] * crowds.get(rater, 1.0) for rater in {*own, *crowds}}
 
 
-def cap_shares(totals: Floats, largest_share: float) -> Floats:
+def cap_shares(totals: Floats, largest_share: float, *, others: float = 0.0) -> Floats:
     """What each rater's total is multiplied by, so that none is more than a share of the sum.
 
     Args:
         totals: weight of each rater's judgements together, shape (k,), > 0.
         largest_share: 0-1; one and a half times an equal share is always allowed.
+        others: weight of judgements that nobody is known to have made; part of the sum.
 
     Returns:
         Factors in (0, 1], shape (k,); 1 for whoever is under the cap.
@@ -182,12 +187,12 @@ def cap_shares(totals: Floats, largest_share: float) -> Floats:
         return np.ones(count)
     order = np.argsort(-totals)
     ranked = totals[order]
-    below = ranked.sum() - ranked.cumsum()
+    below = others + ranked.sum() - ranked.cumsum()
     # with the j largest at the cap: cap = share * (j * cap + the rest)
     number = np.arange(1, count + 1)
     with np.errstate(divide="ignore"):
         caps = np.where(number * share < 1.0, share * below / (1.0 - number * share), np.inf)
-    over = ranked[0] > share * ranked.sum()
+    over = ranked[0] > share * (others + ranked.sum())
     fits = caps >= np.append(ranked[1:], 0.0)
     cap = caps[np.flatnonzero(fits)[0]] if over else np.inf
     return np.minimum(1.0, cap / totals)
