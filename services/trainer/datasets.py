@@ -12,9 +12,10 @@ Every kind of feedback ends as one of five kinds of lines (docs/datasets.md):
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import combinations
 from statistics import fmean
 from typing import Any, Literal
@@ -26,6 +27,7 @@ from services.trainer.examples import (
     RatedStep,
     Scale,
     TiedPair,
+    slices_in_common,
 )
 from services.trainer.likelihood.terms import strength_weight
 from services.trainer.splits import GroupOf
@@ -53,15 +55,10 @@ class _Post:
         """Who said it and when, and what it is reported under."""
         return {"rater": self.rater, "at": moment(self.at), "slices": self.slices}
 
-    @property
+    @cached_property
     def slices(self) -> dict[str, str]:
         """Agent, task and the short texts of the context, to report on separately."""
-        named = {"agent": self.agent, "task": self.task, **self.context}
-        return {
-            key: value
-            for key, value in sorted(named.items())
-            if isinstance(value, str) and 0 < len(value) <= _SLICE_CHARS
-        }
+        return short_texts({"agent": self.agent, "task": self.task, **self.context})
 
 
 @dataclass(frozen=True)
@@ -152,6 +149,15 @@ def collect_evidence(
     for step in steps:
         _add_step(evidence, step, group_of)
     return evidence
+
+
+def short_texts(named: Mapping[str, Any]) -> dict[str, str]:
+    """Those of the named values that can be reported under: short texts."""
+    return {
+        name: value
+        for name, value in sorted(named.items())
+        if isinstance(value, str) and 0 < len(value) <= _SLICE_CHARS
+    }
 
 
 def moment(at: datetime) -> str:
@@ -261,7 +267,7 @@ def _better_first(
         group=group,
         source="rating",
         row_ids=tuple(str(row.id) for row in (*better, *worse)),
-        slices=better[0].slices,
+        slices=slices_in_common(row.slices for row in (*better, *worse)),
         rater=better[0].rater if len({row.rater for row in (*better, *worse)}) == 1 else None,
         at=max(moment(row.at) for row in (*better, *worse)),
     )

@@ -5,7 +5,7 @@ pairs that come from a choice or a correction); pairs from ratings and rankings 
 methods that know comparisons only, and the accuracy on held-out pairs, can use them too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -148,6 +148,20 @@ class RewardDataset:
         """Rated responses plus comparisons that come from no rating."""
         compared = [pair for pair in [*self.train_pairs, *self.test_pairs] if not _is_rated(pair)]
         return len(self.rated) + len(compared)
+
+
+def slices_in_common(slices: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """The slices that all of them lie in.
+
+    What is made of several posts is reported under these: under those of its better side alone,
+    the slice of an agent would hold only what that agent won.
+    """
+    first, *others = slices
+    return {
+        name: value
+        for name, value in first.items()
+        if all(other.get(name) == value for other in others)
+    }
 
 
 def require_judged(dataset: RewardDataset, minimum: int = MINIMUM_RATED) -> None:

@@ -1,15 +1,22 @@
 """The gate at work: a stored candidate against the live model, or the first one's baselines."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
 from services.trainer.baselines import fitted_length_margins
 from services.trainer.config import TrainerSettings
-from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
+from services.trainer.examples import (
+    PreferencePair,
+    RatedResponse,
+    RewardDataset,
+    Scale,
+    slices_in_common,
+)
 from services.trainer.gates import AbsoluteGates, Comparison, compare, gate_report
 from services.trainer.process import rated_steps
 from services.trainer.reward_metrics import Metrics, pair_margins
@@ -93,22 +100,54 @@ def held_out_comparisons(dataset: RewardDataset) -> Sequence[PreferencePair]:
 
 
 def matched_ratings(rated: Sequence[RatedResponse]) -> list[PreferencePair]:
-    """Each well rated response with one badly rated; every row is used at most once."""
-    ranked = sorted(rated, key=lambda one: (one.rating, str(one.group), one.row_id))
-    half = len(ranked) // 2
+    """Each well rated response with one badly rated on the same scale, each used at most once.
+
+    A response that several people rated counts once, with the mean of their ratings.
+    """
+    alike: dict[Scale, dict[tuple[str, str], list[RatedResponse]]] = {}
+    for one in rated:
+        responses = alike.setdefault(one.scale, {})
+        responses.setdefault((one.prompt, one.response), []).append(one)
     return [
-        MatchedRatings(
-            better.prompt,
-            chosen=better.response,
-            rejected=worse.response,
-            group=better.group,
-            source="rating",
-            row_ids=(better.row_id, worse.row_id),
-            rejected_prompt=worse.prompt,
-        )
-        for worse, better in zip(ranked[:half], ranked[len(ranked) - half :], strict=True)
-        if better.rating > worse.rating
+        _as_comparison(better, worse)
+        for responses in alike.values()
+        for better, worse in _better_and_worse(list(responses.values()))
     ]
+
+
+def _better_and_worse(
+    responses: Sequence[Sequence[RatedResponse]],
+) -> Iterator[tuple[Sequence[RatedResponse], Sequence[RatedResponse]]]:
+    """The ratings of a response of the upper half by rating, and of one of the lower half."""
+    ranked = sorted(responses, key=lambda those: (_mean(those), str(those[0].group), _first(those)))
+    half = len(ranked) // 2
+    for worse, better in zip(ranked[:half], ranked[len(ranked) - half :], strict=True):
+        if _mean(better) > _mean(worse):
+            yield better, worse
+
+
+def _as_comparison(
+    better: Sequence[RatedResponse], worse: Sequence[RatedResponse]
+) -> MatchedRatings:
+    ratings = [*better, *worse]
+    return MatchedRatings(
+        better[0].prompt,
+        chosen=better[0].response,
+        rejected=worse[0].response,
+        group=better[0].group,
+        source="rating",
+        row_ids=tuple(one.row_id for one in ratings),
+        slices=slices_in_common(one.slices for one in ratings),
+        rejected_prompt=worse[0].prompt,
+    )
+
+
+def _mean(ratings: Sequence[RatedResponse]) -> float:
+    return fmean(one.rating for one in ratings)
+
+
+def _first(ratings: Sequence[RatedResponse]) -> str:
+    return min(one.row_id for one in ratings)
 
 
 def _opponents(

@@ -1,19 +1,25 @@
 """Preferences files: JSON Lines of prompt / chosen / rejected, written by Heed or by anybody."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.trainer.datasets import Evidence
+from services.trainer.datasets import Evidence, short_texts
 from services.trainer.examples import PreferencePair, RewardDataset
 from services.trainer.lines import canonical
 from services.trainer.near_duplicates import near_clusters
 from services.trainer.snapshots import preference_lines, write_lines
-from services.trainer.splits import GroupOf, choose_sides, group_by_secret, normalise_prompt
+from services.trainer.splits import (
+    GroupOf,
+    both_sides,
+    choose_sides,
+    group_by_secret,
+    normalise_prompt,
+)
 from shared.contracts.values import Side
-from shared.errors import ConfigError, InvalidInput
+from shared.errors import ConfigError, InvalidInput, LeakingDataset
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -34,8 +40,8 @@ class PreferenceLine(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
-def read_preferences(path: Path) -> list[PreferenceLine]:
-    """Every comparison of a preferences file.
+def read_preferences(path: Path) -> dict[int, PreferenceLine]:
+    """Every comparison of a preferences file, by the number of its line, which counts from 1.
 
     Raises:
         InvalidInput: the file cannot be read, is empty, or a line is wrong; the message names the
@@ -43,7 +49,7 @@ def read_preferences(path: Path) -> list[PreferenceLine]:
     """
     try:
         with path.open(encoding="utf-8") as file:
-            found = [_parse(text, at) for at, text in enumerate(file, start=1) if text.strip()]
+            found = {at: _parse(text, at) for at, text in enumerate(file, start=1) if text.strip()}
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(
             f"{path} cannot be read ({type(error).__name__}); it must be UTF-8 JSON Lines with "
@@ -57,29 +63,28 @@ def read_preferences(path: Path) -> list[PreferenceLine]:
 def evidence_of_file(path: Path, group_of: GroupOf) -> tuple[Evidence, dict[bytes, Side]]:
     """The comparisons of a preferences file, and the sides it names for its prompt groups.
 
-    A group that the file has on both sides is held out, so that nothing of it is trained on. A
-    file that holds nothing out names no sides: without a test side no model could be judged.
+    A file that holds nothing out names no sides: without a test side no model could be judged.
+    Agent and task are taken from the metadata, to be reported on separately.
 
     Raises:
         InvalidInput: see `read_preferences`.
     """
-    evidence, proposed = Evidence(), dict[bytes, Side]()
-    for at, line in enumerate(read_preferences(path), start=1):
-        group = group_of(line.prompt)
-        if line.split is not None and proposed.get(group) is not Side.TEST:
-            proposed[group] = Side(line.split)
-        if line.chosen != line.rejected:
-            evidence.pairs.append(
-                PreferencePair(
-                    line.prompt,
-                    chosen=line.chosen,
-                    rejected=line.rejected,
-                    group=group,
-                    weight=_weight(line.metadata),
-                    row_ids=(f"line:{at}",),
-                )
-            )
-    return evidence, proposed if Side.TEST in proposed.values() else {}
+    lines = read_preferences(path)
+    proposed = _named_sides(lines.values(), group_of)
+    pairs = [
+        PreferencePair(
+            line.prompt,
+            chosen=line.chosen,
+            rejected=line.rejected,
+            group=group_of(line.prompt),
+            weight=_weight(line.metadata),
+            row_ids=(f"line:{at}",),
+            slices=short_texts({name: line.metadata.get(name) for name in ("agent", "task")}),
+        )
+        for at, line in lines.items()
+        if line.chosen != line.rejected
+    ]
+    return Evidence(pairs=pairs), proposed if Side.TEST in proposed.values() else {}
 
 
 def export_preferences(dataset: RewardDataset, output: Path) -> int:
@@ -104,15 +109,17 @@ def export_preferences(dataset: RewardDataset, output: Path) -> int:
 def prepare_preference_dataset(path: str | Path) -> "DatasetDict":
     """A preferences file as a Hugging Face `DatasetDict` with `train` and `test`.
 
-    Lines without a split are split by clusters of near-duplicate prompts, the same way every time.
-    Nothing is cached on disk, so erasing the file erases the text.
+    Lines keep their split. Prompts without one join their near-duplicates, or are drawn by clusters
+    of them, the same way every time. Nothing is cached on disk, so whoever erases the file erases
+    the text.
 
     Raises:
         InvalidInput: see `read_preferences`.
+        LeakingDataset: the file has near-duplicates on both sides.
     """
     from datasets import Dataset, DatasetDict
 
-    lines = _with_sides(read_preferences(Path(path)))
+    lines = _with_sides(list(read_preferences(Path(path)).values()))
     is_ours = all(line.metadata.keys() <= _METADATA for line in lines)
     return DatasetDict(
         {
@@ -139,13 +146,30 @@ def _weight(metadata: Mapping[str, Any]) -> float:
     return float(weight) if isinstance(weight, int | float) and 0 < weight < 1e6 else 1.0
 
 
+def _named_sides(lines: Iterable[PreferenceLine], group_of: GroupOf) -> dict[bytes, Side]:
+    """The sides that the lines name; a prompt on both is held out, so that none is trained on."""
+    sides: dict[bytes, Side] = {}
+    for line in lines:
+        group = group_of(line.prompt)
+        if line.split is not None and sides.get(group) is not Side.TEST:
+            sides[group] = Side(line.split)
+    return sides
+
+
 def _with_sides(lines: list[PreferenceLine]) -> list[PreferenceLine]:
-    if all(line.split for line in lines):
-        return lines
+    if all(line.split and line.metadata.get("group") for line in lines):
+        return lines  # as Heed wrote it, which has looked at more than prompts
     group_of = group_by_secret(b"a preferences file is split alike everywhere", 0)
     prompts = {group_of(line.prompt): normalise_prompt(line.prompt) for line in lines}
     clusters = dict(zip(prompts, near_clusters(list(prompts.values())).tolist(), strict=True))
-    sides = choose_sides(dict.fromkeys(prompts, True), {}, TEST_SHARE, clusters=clusters)
+    named = _named_sides(lines, group_of)
+    if leaking := both_sides({}, named, clusters):
+        raise LeakingDataset(
+            f"{len(leaking)} held-out prompts of the file are near-duplicates of prompts to train "
+            "on. Take `split` out of it, and near-duplicates are kept on one side."
+        )
+    groups = dict.fromkeys(prompts, True)
+    sides = choose_sides(groups, {}, TEST_SHARE, clusters=clusters, proposed=named)
     return [line.model_copy(update={"split": sides[group_of(line.prompt)]}) for line in lines]
 
 

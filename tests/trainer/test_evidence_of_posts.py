@@ -82,6 +82,20 @@ def test_without_a_common_rater_the_mean_ratings_are_compared_and_every_row_is_n
     assert set(evidence.pairs[0].row_ids) == {str(row.id) for row in rows}
 
 
+def test_a_pair_of_ratings_is_reported_under_what_both_sides_have_in_common():
+    """Under the better one's agent, every agent would hold only what it won."""
+    evidence = collect_evidence(
+        [
+            rated("one", rating=5, agent="mild", task="triage"),
+            rated("two", rating=2, agent="harsh", task="triage", context={"region": "north"}),
+        ],
+        [],
+        GROUP_OF,
+    )
+
+    assert [pair.slices for pair in evidence.pairs] == [{"task": "triage"}]
+
+
 def test_a_correction_is_chosen_over_the_response_it_corrects():
     assert directions(rated("wrong", corrected_response="right")) == [("right", "wrong")]
 

@@ -1,6 +1,7 @@
 """What a candidate is judged on, and against."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,8 +9,9 @@ from services.trainer.examples import PreferencePair, RatedResponse, RewardDatas
 from services.trainer.judging import held_out_comparisons, judge, matched_ratings
 
 
-def rated(at: int, stars: float) -> RatedResponse:
-    return RatedResponse(f"prompt {at}", f"response {at}", stars, f"group {at}", f"row {at}")
+def rated(at: int, stars: float, **given: Any) -> RatedResponse:
+    values = {"row_id": f"row {at}"} | given
+    return RatedResponse(f"prompt {at}", f"response {at}", stars, f"group {at}", **values)
 
 
 def held_out(pairs: int = 0, ratings: int = 0) -> RewardDataset:
@@ -25,6 +27,38 @@ def test_ratings_are_matched_across_prompts_and_each_is_used_once():
     assert [(pair.chosen[-1], pair.rejected[-1]) for pair in matched] == [("2", "1"), ("0", "3")]
     better, worse = matched[0].sides
     assert (better.prompt, worse.prompt) == ("prompt 2", "prompt 1")
+
+
+def test_a_response_that_several_people_rated_is_matched_once_by_their_mean():
+    """Single ratings of 5 and 1 would be matched with each other: a response against itself."""
+    ratings = [
+        rated(0, 5, row_id="liked"),
+        rated(0, 1, row_id="disliked"),
+        rated(1, 4, row_id="good"),
+    ]
+
+    (pair,) = matched_ratings(ratings)
+
+    assert (pair.chosen, pair.rejected) == ("response 1", "response 0")
+    assert pair.row_ids == ("good", "liked", "disliked")
+
+
+def test_stars_are_matched_with_stars_and_thumbs_with_thumbs():
+    ratings = [rated(0, 5), rated(1, 3), rated(2, 4, scale="thumbs"), rated(3, 2, scale="thumbs")]
+
+    matched = matched_ratings(ratings)
+
+    assert [(pair.chosen[-1], pair.rejected[-1]) for pair in matched] == [("0", "1"), ("2", "3")]
+
+
+def test_matched_ratings_are_reported_under_what_both_have_in_common():
+    here = {"task": "triage", "region": "north"}
+
+    (pair,) = matched_ratings(
+        [rated(0, 5, slices=here), rated(1, 1, slices=here | {"region": "south"})]
+    )
+
+    assert pair.slices == {"task": "triage"}
 
 
 def test_equal_ratings_say_nothing():

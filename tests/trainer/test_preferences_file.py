@@ -10,7 +10,7 @@ from services.trainer.prepare import evidence_of_file, export_preferences
 from services.trainer.snapshots import freeze_feedback, load_dataset
 from services.trainer.splits import group_by_secret
 from shared.contracts.values import Side
-from shared.errors import ConfigError, InvalidInput
+from shared.errors import ConfigError, InvalidInput, LeakingDataset
 
 LINE = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
 
@@ -49,6 +49,41 @@ def test_a_file_without_splits_is_split_by_prompt_the_same_way_every_time(tmp_pa
     assert (first["train"].num_rows, first["test"].num_rows) == (32, 8)
     assert set(first["train"]["prompt"]) & set(first["test"]["prompt"]) == set()
     assert first["test"]["prompt"] == second["test"]["prompt"]
+
+
+def test_lines_keep_their_split_where_others_have_none(tmp_path: Path):
+    lines = [LINE | {"prompt": f"Why {at}?"} for at in range(20)]
+    lines[3]["split"], lines[4]["split"] = "test", "train"
+
+    opened = prepare_preference_dataset(write(tmp_path / "own.jsonl", *lines))
+
+    assert "Why 3?" in opened["test"]["prompt"]
+    assert "Why 4?" in opened["train"]["prompt"]
+    assert (opened["train"].num_rows, opened["test"].num_rows) == (16, 4)
+
+
+def test_a_file_with_near_duplicates_on_both_sides_does_not_open(tmp_path: Path):
+    question = "How do I renew my passport while I am travelling in Portugal?"
+    twin = question.replace("while ", "")
+    path = write(
+        tmp_path / "own.jsonl",
+        LINE | {"prompt": question, "split": "train"},
+        LINE | {"prompt": twin, "split": "test"},
+    )
+
+    with pytest.raises(LeakingDataset, match="1 held-out prompts"):
+        prepare_preference_dataset(path)
+
+
+def test_rows_of_a_file_are_named_by_their_line_and_reported_under_agent_and_task(tmp_path: Path):
+    known = {"metadata": {"agent": "mild", "task": None, "weight": 0.5}}
+    path = write(tmp_path / "own.jsonl", LINE, "", "  ", LINE | {"prompt": "How?"} | known)
+
+    evidence, _ = evidence_of_file(path, group_by_secret(b"secret", 1))
+
+    assert [pair.row_ids for pair in evidence.pairs] == [("line:1",), ("line:4",)]
+    assert [pair.slices for pair in evidence.pairs] == [{}, {"agent": "mild"}]
+    assert evidence.pairs[1].weight == 0.5
 
 
 def test_metadata_of_other_tools_is_kept_as_text(tmp_path: Path):
