@@ -65,7 +65,7 @@ async def place(
     Raises:
         LeakingDataset: the proposed sides put near-duplicates on both sides.
         InvalidInput: a split by time is wanted of judgements without times, or of a file that
-            names its own sides.
+            names its own sides; or a wanted split leaves one side empty, for good.
     """
     clusters = await asyncio.to_thread(cluster_groups, evidence)
     by_time = _by_time(evidence, clusters, splitting, proposed)
@@ -84,6 +84,8 @@ async def place(
     if splitting.allow_near_duplicates is None:
         aside |= twins
     placed: dict[bytes, Side | str] = {**sides, **dict.fromkeys(aside, ASIDE)}
+    if by_time or proposed:
+        _require_both_sides(placed, is_by_time=bool(by_time))
     names = cluster_names(clusters, placed)
     facts = _facts(clusters, splitting, "time" if by_time else "file" if proposed else "draw")
     facts |= {"kept_aside": len(aside), "leaking": len(twins - aside)}
@@ -101,6 +103,8 @@ def _by_time(
     """The sides that a split by time proposes; none when there is none."""
     if splitting.test_after is None and splitting.test_newest is None:
         return {}
+    if splitting.test_after is not None and splitting.test_newest is not None:
+        raise InvalidInput("Give either --test-after or --test-newest, not both.")
     first = first_moments(evidence)
     if proposed or None in first.values():
         raise InvalidInput(
@@ -112,6 +116,24 @@ def _by_time(
         return sides_by_time(known, clusters, moment(splitting.test_after))
     newest = splitting.test_newest or splitting.test_share
     return sides_by_time(known, clusters, choose_moment(known, clusters, newest))
+
+
+def _require_both_sides(placed: Sides, *, is_by_time: bool) -> None:
+    """Pass a wanted split only if it leaves something to train on and something to judge by.
+
+    Sides are for good: a mistyped time must not hold out everything that people will ever say of
+    these prompts, nor keep them from every later test.
+    """
+    if Side.TRAIN not in placed.values():
+        raise InvalidInput(
+            "Every prompt is held out, so nothing can be trained on; choose a later --test-after "
+            "or a smaller --test-newest, or take `split` out of the file."
+        )
+    if is_by_time and Side.TEST not in placed.values():
+        raise InvalidInput(
+            "No prompt that may be held out was first spoken of after that time, so nothing can "
+            "be judged; choose an earlier --test-after or a larger --test-newest."
+        )
 
 
 def _facts(clusters: Clusters, splitting: Splitting, by: str) -> Json:

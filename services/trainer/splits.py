@@ -99,12 +99,20 @@ def sides_by_time(
 
 
 def choose_moment(first_at: Mapping[bytes, str], clusters: Clusters, share: float) -> str:
-    """The moment after which about this share of the clusters, at least one, is wholly new."""
+    """The moment after which about this share of the clusters, at least one, is wholly new.
+
+    Of clusters first spoken of at the same moment, as after an import, all are new or none; where
+    all were, nothing is.
+    """
     oldest: dict[int, str] = {}
     for group, at in first_at.items():
         oldest[clusters[group]] = min(oldest.get(clusters[group], at), at)
-    ranked = sorted(oldest.values(), reverse=True)
-    return ranked[min(max(1, round(share * len(ranked))), len(ranked) - 1)] if ranked else ""
+    newer: dict[str, int] = {}
+    for place, at in enumerate(sorted(oldest.values(), reverse=True)):
+        newer.setdefault(at, place)
+    some_are_new = [at for at, count in newer.items() if count]
+    wanted = share * len(oldest)
+    return min(some_are_new, key=lambda at: abs(newer[at] - wanted), default=max(newer, default=""))
 
 
 def both_sides(

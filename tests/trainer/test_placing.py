@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 
 from services.trainer.datasets import Evidence
 from services.trainer.examples import PreferencePair, RewardDataset
@@ -11,7 +12,7 @@ from services.trainer.placing import Splitting
 from services.trainer.snapshots import Freezing, freeze, freeze_feedback, load_dataset, read_lines
 from services.trainer.splits import group_by_secret
 from shared.contracts.values import Side
-from shared.db.tables import Dataset
+from shared.db.tables import Dataset, PromptGroup
 from shared.errors import InvalidInput, LeakingDataset
 
 LONG = (
@@ -158,13 +159,51 @@ async def test_what_was_held_out_before_is_never_trained_on_by_a_split_by_time(
 ):
     await insert(*(preference(prompt=prompt) for prompt in QUESTIONS))
     held_out = by_side(load_dataset(await frozen(sessions, freezing), freezing.store))["test"]
-    later = Splitting(0.2, test_after=datetime(2100, 1, 1, tzinfo=UTC))
+    late, newest = datetime(2100, 1, 1, tzinfo=UTC), "What grows in a desert after the rain?"
+    await insert(preference(prompt=newest, timestamp=late))
+    later = Splitting(0.2, test_after=late - timedelta(days=1))
 
     stored = await frozen(sessions, replace(freezing, splitting=later))
 
     sides = by_side(load_dataset(stored, freezing.store))
-    assert sides == {"train": set(QUESTIONS) - held_out, "test": set()}
+    assert sides == {"train": set(QUESTIONS) - held_out, "test": {newest}}
     assert stored.counts["pairs_aside"] == len(held_out) > 0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        ({"test_after": datetime(2020, 1, 1, tzinfo=UTC)}, "Every prompt is held out"),
+        ({"test_after": datetime(2100, 1, 1, tzinfo=UTC)}, "No prompt that may be held out"),
+        ({"test_newest": 0.4}, "No prompt that may be held out"),
+        ({"test_newest": 0.4, "test_after": datetime(2100, 1, 1, tzinfo=UTC)}, "either"),
+    ],
+)
+async def test_a_split_by_time_with_an_empty_side_is_refused_before_it_is_for_good(
+    sessions, freezing, insert, preference, *, wanted, why
+):
+    imported = datetime(2026, 3, 1, tzinfo=UTC)
+    await insert(*(preference(prompt=prompt, timestamp=imported) for prompt in QUESTIONS))
+
+    with pytest.raises(InvalidInput, match=why):
+        await frozen(sessions, replace(freezing, splitting=Splitting(0.2, **wanted)))
+    stored = await frozen(sessions, freezing)
+
+    assert (stored.counts["pairs_train"], stored.counts["pairs_test"]) == (6, 2)
+
+
+async def test_a_file_that_holds_everything_out_is_refused_before_it_is_for_good(
+    sessions, freezing
+):
+    pairs = list(map(compared, QUESTIONS))
+    proposed = {pair.group: Side.TEST for pair in pairs}
+
+    with pytest.raises(InvalidInput, match="Every prompt is held out"):
+        async with sessions.begin() as session:
+            await freeze(session, freezing, Evidence(pairs=pairs), name="f", proposed=proposed)
+
+    async with sessions() as session:
+        assert (await session.scalars(select(PromptGroup))).all() == []
 
 
 async def test_a_file_without_times_cannot_be_split_by_time(sessions, freezing):

@@ -150,6 +150,19 @@ def test_the_newest_share_is_of_clusters(share: float, expected: int):
     )
 
 
+@pytest.mark.parametrize(
+    ("days", "expected"), [("1223334444", 4), ("1111111122", 2), ("1222222222", 9), ("11111", 0)]
+)
+def test_clusters_of_one_moment_are_all_new_or_none(days: str, expected: int):
+    """Wanted are two of ten: the nearest number above none that the moments allow."""
+    first = {bytes([at]): f"2026-01-0{day}" for at, day in enumerate(days)}
+    clusters = {group: at for at, group in enumerate(first)}
+
+    sides = sides_by_time(first, clusters, choose_moment(first, clusters, 0.2))
+
+    assert len(held_out(sides)) == expected
+
+
 async def test_near_duplicates_on_both_sides_of_a_file_are_refused_and_nothing_is_stored(sessions):
     drawn = dict.fromkeys((b"1" * 32, b"2" * 32, b"3" * 32), True)
     proposed = dict(zip(drawn, (Side.TRAIN, Side.TEST, Side.TEST), strict=True))
