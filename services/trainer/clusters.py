@@ -5,8 +5,9 @@ one, prompt and both responses, is a near-copy of a comparison of the other.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -28,7 +29,7 @@ One = TypeVar("One", PreferencePair, RatedResponse, TiedPair, RankedResponses, R
 
 # Short responses are alike by chance, and of very many comparisons of one prompt some will do.
 FEWEST_WORDS = 12
-MOST_OF_A_GROUP = 4
+MOST_OF_A_PROMPT = 4
 
 
 def judgements(evidence: Evidence) -> Iterator[Judgement]:
@@ -54,20 +55,22 @@ def cluster_groups(evidence: Evidence) -> dict[bytes, int]:
 
 
 def near_copies(pairs: Sequence[PreferencePair]) -> list[tuple[PreferencePair, PreferencePair]]:
-    """Comparisons of different groups that are near-copies as a whole, whoever was preferred."""
+    """Comparisons under different prompts that are near-copies as a whole, whoever was preferred.
+
+    Which comparisons are looked at depends on their texts alone, so that whoever checks a dataset
+    looks at those that were looked at when it was frozen.
+    """
     found = _whole_rows(pairs)
-    rows = list(found.values())
-    near: Indices = near_pairs(list(found))
+    rows = [row for _, row in found]
+    near: Indices = near_pairs([row_text(row) for row in rows])
     return [
-        (rows[one], rows[other])
-        for one, other in near.tolist()
-        if rows[one].group != rows[other].group
+        (rows[one], rows[other]) for one, other in near.tolist() if found[one][0] != found[other][0]
     ]
 
 
 def row_text(pair: PreferencePair) -> str:
     """A comparison as one text, the same whoever was preferred."""
-    return normalise_prompt("\n".join([pair.prompt, *sorted((pair.chosen, pair.rejected))]))
+    return normalise_prompt("\n".join([pair.prompt, *_responses(pair)]))
 
 
 def first_moments(evidence: Evidence) -> dict[bytes, str | None]:
@@ -102,18 +105,24 @@ def cluster_names(
     return {group: min(members) for members in alike.values() for group in members}
 
 
-def _whole_rows(pairs: Sequence[PreferencePair]) -> dict[str, PreferencePair]:
-    of_group: dict[bytes | str, int] = defaultdict(int)
-    found: dict[str, PreferencePair] = {}
+def _whole_rows(pairs: Sequence[PreferencePair]) -> list[tuple[str, PreferencePair]]:
+    """A few long comparisons of each prompt, each once, with the normalised prompt."""
+    of_prompt: dict[str, dict[tuple[str, ...], PreferencePair]] = defaultdict(dict)
     for pair in pairs:
-        if of_group[pair.group] < MOST_OF_A_GROUP and _is_long(pair):
-            of_group[pair.group] += 1
-            found.setdefault(row_text(pair), pair)
-    return found
+        of_prompt[normalise_prompt(pair.prompt)].setdefault(_responses(pair), pair)
+    return [
+        (prompt, those[responses])
+        for prompt, those in of_prompt.items()
+        for responses in islice(filter(_are_long, sorted(those)), MOST_OF_A_PROMPT)
+    ]
 
 
-def _is_long(pair: PreferencePair) -> bool:
-    return all(len(words_of(text)) >= FEWEST_WORDS for text in (pair.chosen, pair.rejected))
+def _responses(pair: PreferencePair) -> tuple[str, ...]:
+    return tuple(sorted((pair.chosen, pair.rejected)))
+
+
+def _are_long(responses: Iterable[str]) -> bool:
+    return all(len(words_of(text)) >= FEWEST_WORDS for text in responses)
 
 
 def _renamed(found: Sequence[One], names: Mapping[bytes, bytes]) -> list[One]:

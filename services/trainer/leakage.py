@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from services.trainer.clusters import Judgement, near_copies
-from services.trainer.examples import PreferencePair, RatedResponse, RatedStep, RewardDataset
+from services.trainer.examples import (
+    PreferencePair,
+    RatedResponse,
+    RatedStep,
+    RewardDataset,
+    TiedPair,
+)
 from services.trainer.near_duplicates import near_clusters
 from services.trainer.splits import normalise_prompt
 from shared.db.columns import Json
@@ -54,9 +60,10 @@ class Quality:
     Attributes:
         responses: different held-out responses that are trained on as well, under any prompt.
         near_responses: further held-out responses with a near-duplicate that is trained on.
-        contradictions: comparisons that another one contradicts, and responses whose ratings lie
-            two stars or more apart.
-        repeated: judgements that were there before, with the same texts and outcome.
+        contradictions: rows that prefer the opposite of what another row prefers, and responses
+            and reasoning steps whose ratings lie two stars or more apart.
+        repeated: judgements that the same rater, or an unknown one, made before, with the same
+            texts and outcome.
     """
 
     responses: Finding
@@ -155,16 +162,13 @@ def _quality(dataset: RewardDataset) -> Quality:
     responses, near_responses = _on_both_sides(
         _by_text(trained_on(dataset), responses_of), _by_text(held_out(dataset), responses_of)
     )
-    said = [
-        pair
-        for pair in (*dataset.train_pairs, *dataset.test_pairs)
-        if pair.source in ("preference", "correction")
-    ]
+    judged = [*trained_on(dataset), *held_out(dataset)]
+    compared = [pair for pair in judged if isinstance(pair, PreferencePair)]
     return Quality(
         responses=responses,
         near_responses=near_responses,
-        contradictions=_finding(_contradicting(said) | _apart(dataset.rated)),
-        repeated=_finding(_repeated(said, dataset.rated)),
+        contradictions=_finding(_contradicting(compared) | _apart(judged)),
+        repeated=_finding(_repeated(judged)),
     )
 
 
@@ -206,7 +210,8 @@ def _copies(dataset: RewardDataset) -> Finding:
 def _contradicting(pairs: Sequence[PreferencePair]) -> dict[str, set[str]]:
     sides: dict[tuple[bytes | str, str, str], set[str]] = defaultdict(set)
     for pair in pairs:
-        sides[pair.group, pair.chosen, pair.rejected].update(pair.row_ids)
+        if pair.source != "rating":  # ratings are compared as what they are
+            sides[pair.group, pair.chosen, pair.rejected].update(pair.row_ids)
     return {
         row: {row}
         for (group, chosen, rejected), rows in sides.items()
@@ -215,27 +220,38 @@ def _contradicting(pairs: Sequence[PreferencePair]) -> dict[str, set[str]]:
     }
 
 
-def _apart(rated: Sequence[RatedResponse]) -> dict[str, set[str]]:
-    """Responses with ratings on one scale that lie clearly apart."""
-    alike: dict[tuple[bytes | str, str, str], list[RatedResponse]] = defaultdict(list)
-    for one in rated:
-        alike[one.group, one.scale, one.response].append(one)
+def _apart(judged: Iterable[Judgement]) -> dict[str, set[str]]:
+    """Responses and steps with ratings on one scale that lie clearly apart."""
+    alike: dict[tuple[str, ...], list[RatedResponse | RatedStep]] = defaultdict(list)
+    for one in judged:
+        if isinstance(one, RatedResponse | RatedStep):
+            about = (type(one).__name__, str(one.group), one.scale, *responses_of(one))
+            alike[about].append(one)
     return {
-        f"{scale} {group!r} {response}": {one.row_id for one in them}
-        for (group, scale, response), them in alike.items()
+        repr(about): {one.row_id for one in them}
+        for about, them in alike.items()
         if max(one.rating for one in them) - min(one.rating for one in them) >= CLEARLY_APART
     }
 
 
-def _repeated(
-    pairs: Sequence[PreferencePair], rated: Sequence[RatedResponse]
-) -> dict[str, set[str]]:
+def _repeated(judged: Iterable[Judgement]) -> dict[str, set[str]]:
     seen: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for pair in pairs:
-        seen["pair", pair.prompt, pair.chosen, pair.rejected] += pair.row_ids
-    for one in rated:
-        seen["rated", one.prompt, one.response, one.scale, str(one.rating)].append(one.row_id)
+    for one in judged:
+        if not isinstance(one, PreferencePair):
+            seen[_as_said(one)].append(one.row_id)
+        elif one.source not in ("rating", "ranking"):  # these are repeated as what they are
+            seen[_as_said(one)] += one.row_ids
     return {row: {row} for rows in seen.values() for row in rows[1:]}
+
+
+def _as_said(one: Judgement) -> tuple[str, ...]:
+    """The kind of a judgement, who made it, its texts and its outcome."""
+    texts, outcome = responses_of(one), ""
+    if isinstance(one, RatedResponse | RatedStep):
+        outcome = f"{one.scale} {one.rating}"
+    elif isinstance(one, TiedPair):
+        texts, outcome = tuple(sorted(texts)), one.outcome
+    return (type(one).__name__, one.rater or "", outcome, one.prompt, *texts)
 
 
 def _finding(found: dict[str, set[str]]) -> Finding:

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
+from services.trainer.examples import (
+    PreferencePair,
+    RankedResponses,
+    RatedResponse,
+    RatedStep,
+    RewardDataset,
+    TiedPair,
+)
 from services.trainer.leakage import examine, find_leaks, require_no_leaks
 from shared.errors import LeakingDataset
 
@@ -108,6 +115,53 @@ def test_contradictions_and_repeats_are_counted():
         "again", "bad", "good", "good too", "opposite", "row 0",
     )  # fmt: skip
     assert quality.repeated.row_ids == ("again", "good too")
+
+
+def test_rankings_ties_and_steps_contradict_and_repeat_too():
+    three = RankedResponses("prompt", ("a", "b", "c"), "group", "ranked")
+    ranked = [
+        PreferencePair("prompt", *both, "group", source="ranking", row_ids=("ranked",))
+        for both in (("a", "b"), ("a", "c"), ("b", "c"))
+    ]
+    choice = PreferencePair("prompt", "c", "a", "group", row_ids=("chosen",))
+    tie = TiedPair("prompt", ("a", "b"), "tie", "group", "tie")
+    turned = replace(tie, responses=("b", "a"), row_id="tie again")
+    steps = [
+        RatedStep("prompt", ("First",), stars, "group", f"step {stars}", scale="thumbs")
+        for stars in (4.0, 2.0)
+    ]
+
+    _, quality = examine(
+        replace(
+            dataset([*ranked, choice], []),
+            train_rankings=[three, replace(three, row_id="ranked again")],
+            train_ties=[tie, turned],
+            train_steps=steps,
+        )
+    )
+
+    assert quality.contradictions.row_ids == ("chosen", "ranked", "step 2.0", "step 4.0")
+    assert quality.repeated.row_ids == ("ranked again", "tie again")
+
+
+def test_people_who_agree_do_not_repeat_each_other():
+    agreed = [pair(0, rater=rater, row_ids=(rater,)) for rater in ("r_1", "r_2")]
+    ratings = tuple(rated(5, f"{at} {rater}", rater=rater) for at in (1, 2) for rater in ("x", "y"))
+
+    _, quality = examine(dataset([*agreed, *agreed], [pair(1)], ratings=ratings))
+
+    assert quality.repeated.row_ids == ("2 x", "2 y", "r_1", "r_2")
+
+
+def test_which_copies_are_found_does_not_depend_on_the_order_of_the_rows():
+    """Of eight comparisons of a prompt four are looked at, whoever came first."""
+    asked = {"prompt": "What helps?", "rejected": LONG.replace("a week", "two weeks")}
+    words = ["aspirin", "bananas", "chess", "dancing", "exercise", "flowers", "garlic", "honey"]
+    many = [pair(0, chosen=f"{word * 20} {LONG}", row_ids=(word,), **asked) for word in words]
+    copied = replace(many[0], prompt="Advice, please!", group="group 1", row_ids=("copy",))
+
+    for train in (many, many[::-1]):
+        assert find_leaks(dataset(train, [copied])).near_copies.row_ids == ("copy",)
 
 
 def test_comparisons_made_of_ratings_are_no_judgements_of_their_own():
