@@ -16,6 +16,7 @@ Ullman 2020, "Mining of Massive Datasets", section 3.4 (the banding technique).
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from unicodedata import category
 
 import numpy as np
 from datasketch import LeanMinHash, MinHash, MinHashLSH
@@ -35,9 +36,16 @@ _BOILERPLATE_SHARE, _BOILERPLATE_TEXTS = 0.5, 20
 _PROPOSED_WITHIN = 64  # of a bucket with more texts, each is paired with its neighbours in it
 _ESTIMATE_SLACK = 0.15  # five standard errors of the estimate from 240 hashes
 _CHUNK = 4096
-# Thai, Lao, Burmese, Khmer, Chinese and Japanese are written without spaces between words.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uf900-\ufaff"
-_TOKEN = re.compile(rf"\d+|[{_UNSPACED}]+|[^\W\d{_UNSPACED}]+")
+# Thai, Lao, Burmese, Khmer, Chinese and Japanese are written without spaces between words; their
+# punctuation, \u3000 to \u303f but for a few letters, is no part of them.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fff\u3005-\u3007\u3040-\u9fff\uf900-\ufaff"
+)
+_LETTER = rf"[^\W\d{_UNSPACED}]"
+# Vowels and accents that are characters of their own, as in Hindi, Tamil or vocalised Arabic: no
+# word ends there, though `re` thinks so.
+_MARKS = "".join(at for at in map(chr, range(0x300, 0xAC00)) if category(at)[0] == "M")
+_TOKEN = re.compile(rf"\d+|[{_UNSPACED}]+|{_LETTER}(?:{_LETTER}|[{_MARKS}])*")
 _RUN = re.compile(rf"[{_UNSPACED}]{{2,}}")
 
 

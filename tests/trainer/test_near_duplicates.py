@@ -59,6 +59,7 @@ def test_planted_near_duplicates_are_found_and_nothing_else():
         ("the dosage of paracetamol is what", "what is the dosage of paracetamol"),
         ("please explain how synapses work", "explain how synapses work"),
         ("肺炎の患者さんにはどの薬を処方しますか", "肺炎の患者にはどの薬を処方しますか"),
+        ("头痛、发烧,咳嗽三天了,吃什么药好。", "头痛发烧咳嗽三天了吃什么药好"),
     ],
 )  # fmt: skip
 def test_the_same_question_in_almost_the_same_words_is_one_cluster(one: str, other: str):
@@ -77,6 +78,12 @@ def test_the_same_question_in_almost_the_same_words_is_one_cluster(one: str, oth
 )
 def test_different_questions_in_similar_words_stay_apart(one: str, other: str):
     assert len(near_pairs([one, other])) == 0
+
+
+def test_vowel_signs_end_no_word():
+    """Without them a long text is a set of single consonants, which all long texts have."""
+    assert words_of("मुझे बुखार है, क्या करूँ?") == {"मुझे", "बुखार", "है", "क्या", "करूँ"}
+    assert words_of("❤\ufe0f வணக்கம்") == {"வணக்கம்"}
 
 
 def test_what_most_prompts_begin_with_does_not_make_them_alike():
