@@ -104,6 +104,8 @@ def slices_of(pairs: Sequence[PreferencePair]) -> Mapping[str, Indices]:
 def below_p(right: Floats, groups: Sequence[bytes | str], floor: float) -> float:
     """P-value of "the accuracy is at least the floor": binomial where every group is one pair.
 
+    Half a hit, of an odd number of ties, counts as a whole one there, so that it fails nobody.
+
     Args:
         right: 1 where the model is right, 0.5 at a tie, else 0; shape (pairs,).
         groups: prompt group of each pair, length pairs.
@@ -111,7 +113,7 @@ def below_p(right: Floats, groups: Sequence[bytes | str], floor: float) -> float
     """
     counts = group_sums(right, groups)[1]
     if counts.max() == 1:
-        return float(binom.cdf(np.floor(right.sum()), len(right), floor))
+        return float(binom.cdf(np.ceil(right.sum()), len(right), floor))
     return float((_means(right, groups) >= floor).mean())
 
 

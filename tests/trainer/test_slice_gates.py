@@ -83,6 +83,11 @@ def test_the_floor_is_tested_by_the_binomial_where_pairs_are_single(hits, expect
     assert below_p(np.array(hits, dtype=float), ["a", "b", "c"], 0.5) == pytest.approx(expected)
 
 
+def test_half_a_hit_fails_no_slice():
+    """2.5 of 3 against a floor of 1: three hits would pass, and a tie is no proof of a miss."""
+    assert below_p(np.array([1.0, 1.0, 0.5]), ["a", "b", "c"], 1.0) == 1.0
+
+
 def test_pairs_of_one_prompt_are_one_piece_of_evidence_against_a_floor():
     wrong = np.zeros(40)
 
