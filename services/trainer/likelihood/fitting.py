@@ -108,7 +108,7 @@ class Fitted:
     Attributes:
         best: index of the penalty.
         point: fitted on all judgements; `nuisance` is the layout of its vector.
-        rewards: out-of-fold reward of each item, shape (n,).
+        rewards: reward of each item by a fit that knew no judgement of its group, shape (n,).
         loss: out-of-fold mean loss, nats a judgement.
     """
 
@@ -159,7 +159,9 @@ def fit_path(
     best = int(np.argmin(losses))
     full = LinearLikelihood(features, evidence, nuisance).fit(penalties[best], points[best])
     losses /= counted.sum()
-    return Fitted(best, full, nuisance, rewards[best], float(losses[best]))
+    is_judged = np.isin(item_groups, evidence.group)
+    unfolded = np.where(is_judged, rewards[best], features @ full.weights)
+    return Fitted(best, full, nuisance, unfolded, float(losses[best]))
 
 
 def fit_shares(rewards: Floats, evidence: Evidence) -> Point:

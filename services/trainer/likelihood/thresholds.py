@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from services.trainer.examples import Scale
 from services.trainer.likelihood.evidence import Evidence, Floats
@@ -43,7 +44,8 @@ def combine(rewards: Floats, evidence: Evidence) -> tuple[Floats, Thresholds]:
         rewards: out-of-fold rewards of the n items, shape (n, k).
         evidence: judgements of the items.
     """
-    found = fit_shares(rewards, evidence)
+    with threadpool_limits(limits=1):  # as of all fits: threads cost more than they save
+        found = fit_shares(rewards, evidence)
     nuisance = lay_out(evidence)
     cuts = nuisance.common_cuts(found.vector)
     raters = {scale: nuisance.rater_cuts(found.vector, scale) for scale in cuts}

@@ -36,6 +36,26 @@ def test_each_aspect_predicts_its_own_ratings_on_the_scale_of_0_to_1() -> None:
         assert float(report[f"aspect_{name}_mse"] or 1) < 0.02
 
 
+def test_responses_nobody_rated_on_an_aspect_do_not_shift_it() -> None:
+    draw = np.random.default_rng(1)
+    features = draw.normal(size=(400, 4))
+    is_rated = features[:, 0] > 0
+    share = 1 / (1 + np.exp(-2 * features[:, 0]))
+    items = collect_items(
+        [],
+        [
+            rated(at, **({"tone": float(round(5 * share[at]))} if is_rated[at] else {}))
+            for at in range(400)
+        ],
+    )
+
+    aspects, _ = fit_aspects(features, items, {"response": 4}, seed=0)
+
+    logits = features @ aspects["tone"][:-1] + aspects["tone"][-1]
+    predicted = 1 / (1 + np.exp(-logits[is_rated]))
+    assert predicted.mean() == pytest.approx(share[is_rated].mean(), abs=0.02)
+
+
 def test_an_aspect_that_few_responses_were_rated_on_gets_no_head() -> None:
     items = collect_items([], [rated(at, **({"tone": 3} if at < 49 else {})) for at in range(60)])
 
