@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from pydantic import ValidationError
 from rich.table import Table
 
 from heed_cli.dataset import TestAfter, TestNewest, in_utc
@@ -216,14 +217,19 @@ def _request(
     name: str,
     split: Mapping[str, Any] = _NO_WISHES,
 ) -> TrainingRequest:
-    return TrainingRequest(
-        kind=kind,
-        recipe={key: value for key, value in recipe.items() if value is not None},
-        dataset_file=str(dataset.absolute()) if dataset else None,
-        model_name=name,
-        command=this_command(),
-        **split,
-    )
+    try:
+        return TrainingRequest(
+            kind=kind,
+            recipe={key: value for key, value in recipe.items() if value is not None},
+            dataset_file=str(dataset.absolute()) if dataset else None,
+            model_name=name,
+            command=this_command(),
+            **split,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).removeprefix("model_").replace("_", "-")
+        raise InvalidInput(f"--{option} is wrong: {first['msg']}.") from None
 
 
 def _split(

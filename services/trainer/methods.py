@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from services.trainer.examples import RewardDataset
+from services.trainer.reward_params import RewardParams
 from services.trainer.trained import Progress, TrainedReward
 from services.trainer.workplace import Workplace, code_version
 from shared.contracts.training import RunKind, TrainingRequest
@@ -28,10 +29,10 @@ def train_reward(
         ConfigError: the pretrained model is not to be had.
         ArtifactError: the folder cannot be written.
     """
-    params, train = _recipe(request.kind)
+    train = _recipe(request.kind)[1]
     return train(
         dataset,
-        _parsed(params, request, workplace),
+        params_of(request, workplace),
         output=output,
         secret=workplace.secret,
         progress=progress,
@@ -39,7 +40,13 @@ def train_reward(
     )
 
 
-def _parsed(kind: type[BaseModel], request: TrainingRequest, workplace: Workplace) -> BaseModel:
+def params_of(request: TrainingRequest, workplace: Workplace) -> RewardParams:
+    """What the recipe is told: what the request says, else the settings, else its defaults.
+
+    Raises:
+        InvalidInput: a parameter is unknown or has a wrong value.
+    """
+    kind = _recipe(request.kind)[0]
     try:
         return kind(**{"min_rated": workplace.settings.min_rated} | request.recipe)
     except ValidationError as error:
@@ -48,7 +55,7 @@ def _parsed(kind: type[BaseModel], request: TrainingRequest, workplace: Workplac
         raise InvalidInput(f"The parameter {name} is wrong: {first['msg']}.") from None
 
 
-def _recipe(kind: RunKind) -> tuple[type[BaseModel], Callable[..., TrainedReward]]:
+def _recipe(kind: RunKind) -> tuple[type[RewardParams], Callable[..., TrainedReward]]:
     """The parameters of a kind of run, and what trains with them."""
     if kind is RunKind.REWARD_EMBEDDING:
         from services.trainer.recipes import embedding_reward

@@ -24,7 +24,7 @@ from services.trainer.continuity import keep_scale
 from services.trainer.examples import RewardDataset
 from services.trainer.judging import judge
 from services.trainer.leakage import require_no_leaks
-from services.trainer.methods import train_reward
+from services.trainer.methods import params_of, train_reward
 from services.trainer.placing import Splitting
 from services.trainer.prepare import evidence_of_file
 from services.trainer.progress import Reporter, beat
@@ -108,7 +108,8 @@ def execute(desk: Desk, reporter: Reporter) -> Finished:
     """
     with _beating(desk, reporter):
         reporter(0.0, "dataset", {})
-        frozen = desk.transact(lambda session: _dataset_of(session, desk))
+        params = params_of(desk.request, desk.workplace)  # before anything is frozen for good
+        frozen = desk.transact(lambda session: _dataset_of(session, desk, params.min_rated))
         dataset = load_frozen(desk, frozen)
         if "split" not in frozen.filters:  # else it was frozen without leaks, or knowingly
             require_no_leaks(dataset)
@@ -250,15 +251,17 @@ async def _live(session: AsyncSession, artifact: registry.NewVersion) -> ModelVe
     return await registry.champion(session, artifact.name, artifact.project_id)
 
 
-async def _dataset_of(session: AsyncSession, desk: Desk) -> Dataset:
-    """The dataset an earlier attempt froze, else a new one; a retry learns from the same rows."""
+async def _dataset_of(session: AsyncSession, desk: Desk, least: int) -> Dataset:
+    """The dataset an earlier attempt froze, else a new one; a retry learns from the same rows.
+
+    One of fewer than `least` judgements is refused.
+    """
     run_id = desk.run.id
     known = await session.scalar(
         select(col(TrainingRun.dataset_id)).where(col(TrainingRun.id) == run_id)
     )
     if known is not None:
         return await find_dataset(session, known, desk.run.project_id)
-    least = int(desk.request.recipe.get("min_rated", desk.workplace.settings.min_rated))
     splitting = Splitting(
         desk.workplace.settings.test_share,
         test_after=desk.request.test_after,

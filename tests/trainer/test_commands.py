@@ -214,6 +214,13 @@ def test_a_further_parameter_without_a_value_is_refused(run):
     assert unnamed.stderr == "heed: --set lora_rank is not of the form name=value.\n"
 
 
+def test_an_option_without_a_text_is_refused_by_its_name(run):
+    for option in ("--allow-near-duplicates", "--name"):
+        ended = run("heed", "train", "embedding", option, "")
+
+        assert ended.stderr.startswith(f"heed: {option} is wrong")
+
+
 async def test_an_unknown_further_parameter_is_refused_by_its_name(run, insert, polite):
     await insert(*polite())
 

@@ -131,11 +131,17 @@ async def test_too_little_feedback_is_refused_in_one_line_and_the_row_says_so(
         assert (await session.scalars(select(Dataset))).all() == []
 
 
-async def test_a_wrong_parameter_is_named(settings, insert, polite):
+@pytest.mark.parametrize("wrong", [{"good_rating": 11}, {"min_rated": "many"}])
+async def test_a_wrong_parameter_is_named_before_anything_is_frozen(
+    sessions, settings, insert, polite, wrong
+):
     await insert(*polite(20))
 
-    with pytest.raises(InvalidInput, match="good_rating"):
-        await train(settings, recipe={"good_rating": 11})
+    with pytest.raises(InvalidInput, match=next(iter(wrong))):
+        await train(settings, recipe=wrong)
+
+    async with sessions() as session:
+        assert (await session.scalars(select(Dataset))).all() == []
 
 
 async def test_ctrl_c_marks_the_run_interrupted_and_leaves_nothing_half_written(
