@@ -112,7 +112,22 @@ def compare(
 
     Source: Field & Welsh 2007, "Bootstrapping clustered data" (the cluster bootstrap).
     """
-    gain = hits(margins) - hits(opponent_margins)
+    return compare_outcomes(
+        hits(margins), hits(opponent_margins), groups, opponent=opponent, margin=margin, seed=seed
+    )
+
+
+def compare_outcomes(
+    outcomes: Floats,
+    opponent_outcomes: Floats,
+    groups: Sequence[bytes | str],
+    *,
+    opponent: str,
+    margin: float,
+    seed: int = 0,
+) -> Comparison:
+    """The same of outcomes from 0 (wrong) to 1 (right), shape (cases,); see `compare`."""
+    gain = outcomes - opponent_outcomes
     means = bootstrap_means(gain, groups, seed)
     low, high = (float(bound) for bound in np.quantile(means, [LEVEL, 1 - LEVEL]))
     p, exact = float((means <= 0).mean()), exact_p(gain, groups, seed=seed)
@@ -125,8 +140,8 @@ def compare(
         verdict=verdict,
         pairs=len(gain),
         groups=len(set(groups)),
-        accuracy=_mean(hits(margins)),
-        opponent_accuracy=_mean(hits(opponent_margins)),
+        accuracy=_mean(outcomes),
+        opponent_accuracy=_mean(opponent_outcomes),
         difference=difference,
         low=low,
         high=high,

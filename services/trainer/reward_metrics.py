@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from services.trainer.audit.intervals import mean_difference, share
 from services.trainer.examples import PreferencePair, RatedResponse
 from services.trainer.groups import Groups, group_sums, resampled_means
 from services.trainer.heads import Floats
@@ -15,6 +16,7 @@ MetricValue = float | int | str | None
 Metrics = dict[str, MetricValue]
 
 _RESAMPLES = 2000
+_AT_ONCE = 1024  # pairs whose features are in memory together
 
 
 @dataclass(frozen=True)
@@ -31,23 +33,26 @@ def hits(margins: Floats) -> Floats:
     return np.where(margins == 0, 0.5, (margins > 0).astype(np.float64))
 
 
-def score_held_out(
-    scorer: Scorer, pairs: Sequence[PreferencePair], rated: Sequence[RatedResponse]
-) -> tuple[Floats, Scores]:
-    """Margins of the pairs and scores of the rated, in one pass: they share most of their texts."""
-    sides = [side for pair in pairs for side in pair.sides]
-    scores = scorer.score([*sides, *(Pair(one.prompt, one.response) for one in rated)])
-    cut = len(sides)
-    margins = scores.reward[0:cut:2] - scores.reward[1:cut:2]
-    return np.asarray(margins), scores.take(slice(cut, None))
+def rewards_of(scorer: Scorer, pairs: Sequence[Pair]) -> Floats:
+    """The reward of each pair, shape (n,); equal ones are scored once, few of them at a time."""
+    known: dict[Pair, float] = {}
+    distinct = list(dict.fromkeys(pairs))
+    for start in range(0, len(distinct), _AT_ONCE):
+        some = distinct[start : start + _AT_ONCE]
+        known |= zip(some, scorer.score(some).reward.tolist(), strict=True)
+    return np.array([known[pair] for pair in pairs], dtype=np.float64)
 
 
 def pair_margins(scorer: Scorer, pairs: Sequence[PreferencePair]) -> Floats:
     """Raw reward of chosen minus rejected for each pair, shape (pairs,)."""
-    if not pairs:
-        return np.empty(0)
-    rewards = scorer.score([side for pair in pairs for side in pair.sides]).reward
+    rewards = rewards_of(scorer, [side for pair in pairs for side in pair.sides])
     return np.asarray(rewards[0::2] - rewards[1::2])
+
+
+def share_interval(hits: Floats, groups: Groups) -> Interval:
+    """Mean of values from 0 to 1 with its 95 % interval, wide where they are few; see `share`."""
+    found = share(hits, groups)
+    return Interval(found.value, found.low, found.high)
 
 
 def grouped_interval(values: Floats, groups: Groups, *, seed: int = 0) -> Interval:
@@ -64,17 +69,17 @@ def pair_metrics(
     if not pairs:
         return {"test_pairs": 0, "pair_accuracy": None}
     groups = [pair.group for pair in pairs]
-    found = grouped_interval(hits(margins), groups)
-    gain = grouped_interval(hits(margins) - hits(length_margins), groups)
+    found = share(hits(margins), groups)
+    gain = mean_difference(hits(margins) - hits(length_margins), groups)
     longer = hits(np.array([len(pair.chosen) - len(pair.rejected) for pair in pairs], dtype=float))
     return {
         "test_pairs": len(pairs),
         "test_groups": len(set(groups)),
-        "pair_accuracy": found.mean,
+        "pair_accuracy": found.value,
         "pair_accuracy_low": found.low,
         "pair_accuracy_high": found.high,
         "length_accuracy": float(hits(length_margins).mean()),
-        "gain_over_length": gain.mean,
+        "gain_over_length": gain.value,
         "gain_over_length_low": gain.low,
         "gain_over_length_high": gain.high,
         "longer_wins": float(longer.mean()),

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.trainer.audit.auditing import Auditing, audit_model
-from services.trainer.audit.held_out import Rewards
+from services.trainer.audit.held_out import Compared, Rewards
 from services.trainer.audit.learning import Refit
 from services.trainer.audit.slices import Population, slice_metrics
 from services.trainer.baselines import fitted_length_margins
 from services.trainer.examples import RewardDataset
 from services.trainer.heads import Floats
 from services.trainer.judging import held_out_comparisons
-from services.trainer.reward_metrics import Metrics, pair_metrics, rated_metrics, score_held_out
+from services.trainer.reward_metrics import Metrics, pair_metrics, rated_metrics
 from services.trainer.self_knowledge import coverage_metrics, outside_metrics
 from shared.contracts.audit import AuditReport
 from shared.contracts.manifest import RewardManifest
@@ -73,9 +73,11 @@ def evaluate(
         population: shares of groups that the feedback should mirror.
     """
     asked = Auditing(good_rating, refit, recipe or {}, population or {})
-    rewards = Rewards(scorer)
     pairs, rated = dataset.test_pairs, dataset.test_rated
-    margins, scores = score_held_out(scorer, pairs, rated)
+    asked_of = [Pair(one.prompt, one.response) for one in rated]
+    scores, rewards = scorer.score(asked_of), Rewards(scorer)
+    rewards.know(asked_of, scores.reward)
+    margins = Compared.of(pairs, rewards).margins
     length = fitted_length_margins(dataset.train_pairs, dataset.train_rated, pairs)
     report = _audit(rewards, dataset, asked, scores=scores, length_margins=length)
     counts: Metrics = {
@@ -116,7 +118,6 @@ def _audit(
 ) -> AuditReport:
     """The audit, on held-out ratings matched across prompts where there are few comparisons."""
     comparisons = held_out_comparisons(dataset)
-    rewards.know([Pair(one.prompt, one.response) for one in dataset.test_rated], scores.reward)
     if comparisons is not dataset.test_pairs:
         length_margins = fitted_length_margins(
             dataset.train_pairs, dataset.train_rated, comparisons

@@ -10,7 +10,7 @@ from services.trainer.baselines import length_differences
 from services.trainer.examples import PreferencePair, RatedResponse
 from services.trainer.groups import Groups
 from services.trainer.heads import Floats, Indices
-from services.trainer.reward_metrics import hits
+from services.trainer.reward_metrics import hits, rewards_of
 from shared.ml.scorer import Pair, Scorer, Scores
 
 
@@ -30,7 +30,7 @@ class Rewards:
         """The reward of each pair, shape (n,)."""
         new = list(dict.fromkeys(pair for pair in pairs if pair not in self._known))
         if new:
-            self.know(new, self._scorer.score(new).reward)
+            self.know(new, rewards_of(self._scorer, new))
         return np.array([self._known[pair] for pair in pairs], dtype=np.float64)
 
 

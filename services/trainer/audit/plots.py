@@ -7,6 +7,7 @@ from typing import get_args
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from services.trainer.drawing import as_label, error_bars
 from services.trainer.heads import Floats
 from shared.contracts.audit import AuditReport, Estimate, Plot
 
@@ -131,9 +132,10 @@ def _learning(axes: Axes, report: AuditReport) -> None:
 def _slices(axes: Axes, report: AuditReport) -> None:
     shown = sorted(report.slices, key=lambda one: one.accuracy.value)[:_MOST_SLICES]
     centres = [one.accuracy.value for one in shown]
-    spread = _spread([one.accuracy for one in shown])
+    spread = error_bars(_ends(one.accuracy) for one in shown)
     axes.errorbar(centres, range(len(shown)), xerr=spread, fmt="o", color=_MODEL, capsize=3)
-    axes.set_yticks(range(len(shown)), [f"{one.name} {one.value} ({one.pairs})" for one in shown])
+    names = [f"{as_label(f'{one.name} {one.value}')} ({one.pairs})" for one in shown]
+    axes.set_yticks(range(len(shown)), names)
     if report.accuracy:
         axes.axvline(report.accuracy.model.value, color="black", linewidth=1, linestyle="--")
     axes.set(xlim=(0, 1), xlabel="agrees with people", title="Slices, lowest first (comparisons)")
@@ -150,12 +152,10 @@ def _bars(
 ) -> None:
     centres = [one.value for one in values]
     axes.errorbar(
-        list(places), centres, yerr=_spread(values), fmt=fmt, color=colour, ecolor=colour,
-        capsize=4, label=label,
+        list(places), centres, yerr=error_bars(map(_ends, values)), fmt=fmt, color=colour,
+        ecolor=colour, capsize=4, label=label,
     )  # fmt: skip
 
 
-def _spread(values: Sequence[Estimate]) -> list[list[float]]:
-    """Distances to both ends; a bootstrap's interval may lie beside its value by a hair."""
-    below = [max(0.0, one.value - one.low) for one in values]
-    return [below, [max(0.0, one.high - one.value) for one in values]]
+def _ends(one: Estimate) -> tuple[float, float, float]:
+    return one.value, one.low, one.high

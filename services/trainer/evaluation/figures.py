@@ -16,9 +16,9 @@ from services.trainer.evaluation.outcomes import (
     reward_cases,
 )
 from services.trainer.evaluation.ties import TiesScore, chance_of_ties, ties_score
-from services.trainer.gates import Comparison, compare
+from services.trainer.gates import Comparison, compare_outcomes
 from services.trainer.heads import Floats
-from services.trainer.reward_metrics import Interval, grouped_interval
+from services.trainer.reward_metrics import Interval, share_interval
 from shared.db.columns import Json
 from shared.ml.scorer import Pair
 
@@ -154,7 +154,7 @@ def _figures(contestant: Contestant, cases: Sequence[Case], at: Sequence[int]) -
     found = contestant.outcomes
 
     def interval(values: Floats) -> Interval:
-        return grouped_interval(values[rows], groups)
+        return share_interval(values[rows], groups)
 
     return Figures(
         len(some),
@@ -169,11 +169,11 @@ def _figures(contestant: Contestant, cases: Sequence[Case], at: Sequence[int]) -
 def _compared(
     left: Contestant, right: Contestant, cases: Sequence[Case], at: Sequence[int], margin: float
 ) -> Comparison:
-    """The gate's comparison: a case counts as won, tied or lost by its share of the best."""
+    """The gate's comparison, by the share of right responses among the best of each case."""
     rows = np.array(at)
-    return compare(
-        left.outcomes.best_of_n[rows] - 0.5,
-        right.outcomes.best_of_n[rows] - 0.5,
+    return compare_outcomes(
+        left.outcomes.best_of_n[rows],
+        right.outcomes.best_of_n[rows],
         [cases[place].group for place in at],
         opponent=right.name,
         margin=margin,

@@ -41,7 +41,12 @@ def model_in_folder(reference: str, *, secret: bytes) -> FoundModel:
 
 
 async def registered_model(
-    session: AsyncSession, reference: str, *, store: FolderStore, secret: bytes
+    session: AsyncSession,
+    reference: str,
+    *,
+    store: FolderStore,
+    secret: bytes,
+    project_id: int = 1,
 ) -> FoundModel:
     """The version meant by `reward@3`, `reward:challenger`, `champion`, `3` or a name.
 
@@ -53,7 +58,7 @@ async def registered_model(
         ArtifactError: its folder is missing, or its manifest is not to be trusted.
     """
     name, selector = parse_reference(reference)
-    version = await find_version(session, selector, name=name)
+    version = await find_version(session, selector, name=name, project_id=project_id)
     folder = store.path(version.uri)
     about = _about(folder, secret) | {"version": version.version, "sha256": version.sha256}
     return FoundModel(f"{version.name}@{version.version}", folder, about)

@@ -56,10 +56,26 @@ def test_a_difference_of_half_the_rows_is_found():
     assert p < 1e-6
 
 
-def test_paired_differences_of_zero_are_exactly_zero():
+def test_models_that_agree_on_eight_rows_are_not_known_to_be_equal():
     found = mean_difference(np.zeros(8), [str(at) for at in range(8)])
 
-    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
+    assert found.value == 0.0
+    # two imaginary rows, 1 and -1, of 8: sqrt(10 / 9 * 2 / 64) times Student's t at 7 degrees
+    assert (found.low, found.high) == (
+        pytest.approx(-0.4406, abs=1e-3),
+        pytest.approx(0.4406, abs=1e-3),
+    )
+
+
+def test_the_intervals_of_rare_differences_cover_the_truth():
+    draw = np.random.default_rng(2)
+    groups = [str(at) for at in range(100)]
+    covered = 0
+    for _ in range(400):
+        found = mean_difference((draw.random(100) < 0.02).astype(float), groups)
+        covered += found.low <= 0.02 <= found.high
+
+    assert covered / 400 > 0.94
 
 
 def test_a_constant_correlates_with_nothing():

@@ -1,5 +1,7 @@
 """Contestants side by side: subsets, baselines and differences."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -97,6 +99,46 @@ def test_the_report_names_everything_and_holds_no_text():
     assert document["contestants"][0]["overall"]["score"] == 0.75
     assert "right" not in str([one["overall"] for one in document["contestants"]])
     assert "prompt 3" not in str(document)
+
+
+def constant(asked: list[Case]) -> Contestant:
+    """Gives every response the same reward."""
+    splits = split_rewards(np.zeros(4 * len(asked)), asked)
+    return Contestant("$x{$", True, outcomes_of(splits), splits)
+
+
+def test_a_difference_is_that_of_the_accuracies_beside_it():
+    """Four equal rewards give a quarter to each response, neither a tie nor a loss."""
+    asked = cases(40)
+    models = [constant(asked), contestant("good", asked, wins=0.75)]
+
+    found = evaluate_cases(asked, models, margin=0.02)
+
+    [comparison] = [
+        one.comparison for one in found.differences if (one.right, one.subset) == ("$x{$", "all")
+    ]
+    assert comparison.opponent_accuracy == found.standings[0].overall.best_of_n.mean == 0.25
+    assert comparison.difference == pytest.approx(0.5)
+
+
+def test_a_few_cases_in_a_row_are_no_certainty():
+    asked = cases(10)
+
+    found = evaluate_cases(asked, [contestant("good", asked, wins=1.0)], margin=0.02)
+
+    best_of_n = found.standings[0].overall.best_of_n
+    assert (best_of_n.mean, best_of_n.high) == (1.0, 1.0)
+    assert best_of_n.low == pytest.approx(0.6615, abs=1e-3)  # as of the audit's shares
+
+
+def test_plots_of_odd_names_and_of_many_subsets_are_written(tmp_path):
+    asked = [replace(case, subset=f"subset {at} $a{{$") for at, case in enumerate(cases(600))]
+
+    found = evaluate_cases(asked, [constant(asked)], margin=0.02)
+    written = write_plots(tmp_path, found)
+
+    assert len(found.standings[0].subsets) == 600
+    assert all(path.stat().st_size < 500_000 for path in written)
 
 
 def test_plots_are_written(tmp_path):
