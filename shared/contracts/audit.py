@@ -162,6 +162,7 @@ class CalibrationAudit(_Strict):
     rows: int
     ece: Estimate = Field(description="Expected calibration error.")
     ece_if_calibrated: float = Field(description="What chance alone makes of it with these rows.")
+    p: float = Field(description="How often chance alone makes as much of it.")
     brier: Estimate
     brier_constant: float = Field(description="Of the constant prediction that is best here.")
     bins: list[CalibrationBin]

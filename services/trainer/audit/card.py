@@ -1,5 +1,6 @@
 """A reward model's `card.md`: what was found in sentences, then tables; never a text of people."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from shared.contracts.manifest import RewardManifest
 
 Value = float | int | str | bool | None
 
+_ACTIVE = re.compile(r"[\\`*\[\]<>|]")
 _MARKS = {"warning": "**Warning.** ", "unknown": "**Not known.** ", "note": "", "good": ""}
 
 
@@ -35,7 +37,7 @@ def card(manifest: RewardManifest, report: AuditReport, plots: Sequence[Plot]) -
         [
             f"# Reward model ({manifest.kind}, {manifest.mode})\n",
             "## What was found\n",
-            *(f"- {_MARKS[one.level]}{one.text}" for one in report.findings),
+            *(f"- {_MARKS[one.level]}{_literal(one.text)}" for one in report.findings),
             f"\nIn brackets: 95 % intervals; rows about one prompt count as one. {_basis(report)}",
             f"\nEncoder: {manifest.backbone.name} (`{manifest.backbone.sha256[:12]}`), "
             f"engine {manifest.backbone.engine}. Dataset `{manifest.dataset_snapshot}`, "
@@ -80,7 +82,7 @@ def _sections(report: AuditReport) -> Iterator[str]:
     yield from _table(
         "Worst mistakes",
         ("rows", "reward of the chosen minus the rejected response"),
-        [(" ".join(f"`{row}`" for row in one.row_ids[:4]), one.margin) for one in report.mistakes],
+        [(" ".join(one.row_ids[:4]), one.margin) for one in report.mistakes],
     )
 
 
@@ -146,9 +148,9 @@ def _controls(report: AuditReport) -> Iterator[str]:
 
 
 def _calibrations(report: AuditReport) -> list[str]:
-    headings = ("probability", "rows", "error (ECE)", "by chance", "Brier", "constant's Brier")
+    headings = ("probability", "rows", "error (ECE)", "by chance", "p", "Brier", "constant's Brier")
     rows = [
-        (one.of, one.rows, one.ece, one.ece_if_calibrated, one.brier, one.brier_constant)
+        (one.of, one.rows, one.ece, one.ece_if_calibrated, one.p, one.brier, one.brier_constant)
         for one in report.calibration
     ]
     return _table("Calibration", headings, rows)
@@ -233,7 +235,13 @@ def _cell(value: Estimate | Value) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.3f}"
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    return _literal(str(value))
+
+
+def _literal(text: str) -> str:
+    """Text on one line that Markdown shows as it is: names of slices are what clients sent."""
+    line = "".join(char if char.isprintable() else " " for char in text)
+    return _ACTIVE.sub(r"\\\g<0>", line)
 
 
 def _words(name: str) -> str:

@@ -150,10 +150,9 @@ def _calibration(one: CalibrationAudit) -> Finding:
     what = "that a response is good" if one.of == "good" else "that people agree with its choice"
     text = (
         f"The probability {what} is off by {_percent(one.ece)} on average; chance alone would "
-        f"make that {100 * one.ece_if_calibrated:.1f} % with {one.rows} rows."
+        f"make that {100 * one.ece_if_calibrated:.1f} % with {one.rows} rows (p = {one.p:.3f})."
     )
-    is_off = one.ece.low > one.ece_if_calibrated
-    return _said("note" if is_off else "good", "calibration", text)
+    return _said("note" if one.p < _ALPHA else "good", "calibration", text)
 
 
 def _learning(curve: LearningCurve) -> Finding:

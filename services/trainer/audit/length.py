@@ -18,7 +18,7 @@ from services.trainer.groups import Groups, numbered
 from services.trainer.heads import Floats
 from shared.contracts.audit import Correlation, Estimate, LengthAudit, LengthBin, LengthVerdict
 
-LEVEL = 0.01  # one-sided, of each of the two tests that the verdict needs
+LEVEL = 0.01  # one-sided, of the regression's test; the verdict also needs the correlation
 FEWEST = 50
 MATCHED = float(np.log(1.1))
 

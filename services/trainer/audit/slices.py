@@ -11,17 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.audit.held_out import Compared
-from services.trainer.audit.intervals import (
-    bootstrapped,
-    difference,
-    holm,
-    share,
-)
+from services.trainer.audit.intervals import difference, holm, resampled, share
 from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
 from services.trainer.groups import Groups, numbered
-from services.trainer.heads import Floats
+from services.trainer.heads import Floats, Indices
 from services.trainer.reward_metrics import Metrics
-from shared.contracts.audit import FairnessGap, Representation, SliceAudit
+from shared.contracts.audit import Estimate, FairnessGap, Representation, SliceAudit
 
 FEWEST_PAIRS = 10
 FEWEST_GROUPS = 5
@@ -66,9 +61,9 @@ def slice_metrics(slices: Iterable[SliceAudit]) -> Metrics:
 
 def audit_fairness(compared: Compared, *, seed: int) -> list[FairnessGap]:
     """For each slice with two values or more, how far apart the model's accuracies are."""
-    by_name: dict[str, dict[str, Mask]] = defaultdict(dict)
-    for (name, value), rows in _values(compared)[0].items():
-        by_name[name][value] = rows
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for name, value in _values(compared)[0]:
+        by_name[name].append(value)
     return [
         _gap(name, values, compared, seed=seed)
         for name, values in by_name.items()
@@ -121,30 +116,59 @@ def _values(compared: Compared) -> tuple[Values, int]:
     return rows, len(counts) - len(enough)
 
 
-def _gap(name: str, values: Mapping[str, Mask], compared: Compared, *, seed: int) -> FairnessGap:
-    outcomes, groups = compared.hits, compared.groups
-    masks = list(values.values())
-    accuracy = {value: float(outcomes[rows].mean()) for value, rows in values.items()}
-    best, worst = max(accuracy, key=accuracy.__getitem__), min(accuracy, key=accuracy.__getitem__)
-    found = bootstrapped(lambda weights: _widest(outcomes, masks, weights), groups, seed=seed)
-    dealt = _dealt_gaps(outcomes, masks, groups, seed=seed)
+def _gap(name: str, values: Sequence[str], compared: Compared, *, seed: int) -> FairnessGap:
+    places = {value: at for at, value in enumerate(values)}
+    told = [places.get(pair.slices.get(name, ""), len(values)) for pair in compared.pairs]
+    codes, outcomes, groups = np.array(told), compared.hits, compared.groups
+    accuracy = _accuracies(outcomes, codes, np.ones(len(codes)), len(values))
+    gap = _widest(accuracy)
+    dealt = _dealt_gaps(outcomes, codes, groups, values=len(values), seed=seed)
+    reach = _reach(
+        _accuracies(outcomes, codes, weights, len(values)) - accuracy
+        for weights in resampled(groups, seed=seed)
+    )
     return FairnessGap(
         name=name,
-        best=best,
-        worst=worst,
-        gap=found,
+        best=values[int(accuracy.argmax())],
+        worst=values[int(accuracy.argmin())],
+        gap=Estimate(value=gap, low=max(0.0, gap - reach), high=min(1.0, gap + reach)),
         gap_if_equal=float(dealt.mean()),
-        p=float((1 + (dealt >= found.value).sum()) / (1 + len(dealt))),
+        p=float((1 + (dealt >= gap).sum()) / (1 + len(dealt))),
     )
 
 
-def _widest(outcomes: Floats, masks: Sequence[Mask], weights: Floats) -> float:
-    drawn = [rows for rows in masks if weights[rows].sum() > 0]
-    accuracies = [float(np.average(outcomes[rows], weights=weights[rows])) for rows in drawn]
-    return max(accuracies, default=0.0) - min(accuracies, default=0.0)
+def _reach(errors: Iterable[Floats]) -> float:
+    """How far the widest gap may be from the true one, at 95 %.
+
+    No difference of two values is off by more than the largest error minus the smallest, so a gap
+    that was chosen by looking is not either. (A percentile interval of the widest gap would hardly
+    ever cover values that are equally good.)
+
+    Args:
+        errors: of every value's accuracy in each sample, shape (values,).
+
+    Source: Hsu 1996, "Multiple comparisons", chapter 5 (all pairwise differences at once).
+    """
+    return float(np.quantile([_widest(one) for one in errors], 0.95))
 
 
-def _dealt_gaps(outcomes: Floats, masks: Sequence[Mask], groups: Groups, *, seed: int) -> Floats:
+def _accuracies(outcomes: Floats, codes: Indices, weights: Floats, values: int) -> Floats:
+    """Accuracy of each value, NaN of one that weighs nothing; further codes are of none of them."""
+    total = np.bincount(codes, weights=weights, minlength=values)[:values]
+    right = np.bincount(codes, weights=weights * outcomes, minlength=values)[:values]
+    accuracies = np.full(values, np.nan)
+    np.divide(right, total, out=accuracies, where=total > 0)
+    return accuracies
+
+
+def _widest(accuracies: Floats) -> float:
+    known = accuracies[~np.isnan(accuracies)]
+    return float(np.ptp(known)) if len(known) else 0.0
+
+
+def _dealt_gaps(
+    outcomes: Floats, codes: Indices, groups: Groups, *, values: int, seed: int
+) -> Floats:
     """Gaps when whole prompt groups exchange their outcomes, so that no value matters.
 
     Groups are exchanged among those of equal size, so that every value keeps its rows.
@@ -153,15 +177,13 @@ def _dealt_gaps(outcomes: Floats, masks: Sequence[Mask], groups: Groups, *, seed
     sizes = np.bincount(member)
     by_group = np.argsort(member, kind="stable")
     starts = np.cumsum(sizes) - sizes
-    whole = np.ones(len(outcomes))
+    alike = [  # the rows of all groups of one size, shape (groups, size)
+        by_group[starts[sizes == size][:, None] + np.arange(size)] for size in np.unique(sizes)
+    ]
+    dealt, whole = np.empty(len(outcomes)), np.ones(len(outcomes))
     gaps = np.empty(_DEALS)
     for at in range(_DEALS):
-        taken = np.arange(len(sizes))
-        for size in np.unique(sizes):
-            alike = np.flatnonzero(sizes == size)
-            taken[alike] = draw.permutation(alike)
-        rows = np.concatenate([by_group[starts[one] : starts[one] + sizes[one]] for one in taken])
-        dealt = np.empty(len(outcomes))
-        dealt[by_group] = outcomes[rows]
-        gaps[at] = _widest(dealt, masks, whole)
+        for rows in alike:
+            dealt[rows] = outcomes[draw.permutation(rows)]
+        gaps[at] = _widest(_accuracies(dealt, codes, whole, values))
     return gaps

@@ -15,6 +15,7 @@ from shared.errors import ArtifactError, NotFound
 from shared.ml.signed_files import read_signed
 
 SECRET = b"a secret of at least thirty-two bytes"
+ODD_NAME = "a $x{$ |\n# <b>"  # a formula to matplotlib, a table's end and a tag to Markdown
 SECRET_WORDS = ("marigold", "walnut", "ferris", "obsidian")
 
 
@@ -27,7 +28,7 @@ def made_of(count: int, draw: random.Random) -> list[PreferencePair]:
             f"Go away with your {draw.choice(SECRET_WORDS)}." + " Really." * (at // 3 % 3),
             group=f"{at}",
             row_ids=(str(uuid.UUID(int=draw.getrandbits(128))),),
-            slices={"region": "north" if at % 2 else "south", "ward": f"ward {at}"},
+            slices={"region": "north" if at % 2 else ODD_NAME, "ward": f"ward {at}"},
             presented_first=draw.choice(["chosen", "rejected"]),
         )
         for at in range(count)
@@ -100,6 +101,13 @@ def test_the_card_begins_with_the_findings_and_shows_every_plot(trained, report)
         + ["slices.png"]
     )
     assert all(f"({plot})" in card for plot in plots)
+
+
+def test_a_slice_of_an_odd_name_is_shown_as_it_is_written(trained: TrainedReward, report):
+    card = (trained.folder / "card.md").read_text()
+
+    assert ODD_NAME in {one.value for one in report.slices}
+    assert r"| a $x{$ \| # \<b\> |" in card
 
 
 def test_the_metrics_name_the_slices_and_the_length_verdict(trained, report):

@@ -69,6 +69,19 @@ def test_the_gap_of_equally_good_slices_is_what_chance_gives(scorer_of):
     assert gap.gap_if_equal == pytest.approx(0.094, abs=0.02)  # 2.06 · sqrt(0.21 / 100)
 
 
+def test_the_interval_of_a_gap_covers_slices_that_are_equally_good(scorer_of):
+    draw = np.random.default_rng(5)
+    pairs = [pair(at, "abcdef"[at % 6]) for at in range(240)]
+
+    gaps = [
+        audit_fairness(compared(pairs, list(draw.random(240) < 0.7), scorer_of), seed=0)[0].gap
+        for _ in range(40)
+    ]
+
+    assert all(gap.low <= gap.value <= gap.high for gap in gaps)
+    assert sum(gap.low == 0.0 for gap in gaps) >= 36
+
+
 def test_a_planted_gap_between_slices_is_found(scorer_of):
     draw = np.random.default_rng(4)
     pairs = [pair(at, "abcd"[at % 4]) for at in range(400)]
