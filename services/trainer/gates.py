@@ -195,14 +195,16 @@ def gate_report(
     failures: Sequence[str],
     policy: str,
     *,
+    warnings: Sequence[str] = (),
     slices: Sequence[Json] = (),
     split: Json | None = None,
 ) -> Json:
     """The gate's result as it is stored with a model version.
 
     `passed` says that the model is good enough, `promotes` that the policy lets it go live by
-    itself; under the policy `manual` a person decides. `slices` are what it was judged on apart,
-    `split` is how the held-out rows came to be (see `services.trainer.placing`).
+    itself; under the policy `manual`, and after a warning, a person decides. `slices` are what it
+    was judged on apart, `split` is how the held-out rows came to be (see
+    `services.trainer.placing`).
     """
     verdict = _least([comparison.verdict for comparison in comparisons])
     enough = {Verdict.BETTER} if policy == "better" else {Verdict.BETTER, Verdict.NOT_WORSE}
@@ -210,10 +212,11 @@ def gate_report(
     return {
         "verdict": str(verdict),
         "passed": passed,
-        "promotes": passed and policy != "manual",
+        "promotes": passed and policy != "manual" and not warnings,
         "policy": str(policy),
         "comparisons": [asdict(comparison) for comparison in comparisons],
         "failures": list(failures),
+        "warnings": list(warnings),
         "slices": list(slices),
         "split": split or {},
     }
@@ -222,7 +225,15 @@ def gate_report(
 def explain(report: Json) -> str:
     """The gate's result in one line, for people."""
     told = [_told(comparison) for comparison in report["comparisons"]]
-    return f"{report['verdict'].replace('_', ' ')}: " + "; ".join([*told, *report["failures"]])
+    told += [*report["failures"], *report.get("warnings", [])]
+    return f"{report['verdict'].replace('_', ' ')}: " + "; ".join(told)
+
+
+def audit_warnings(metrics: Metrics) -> list[str]:
+    """What the audit found that accuracy hides, and that a person should know before it is live."""
+    if metrics.get("length_verdict") != "beyond_people":
+        return []
+    return ["it prefers length beyond people, so a person has to promote it (see its card)"]
 
 
 def bootstrap_means(values: Floats, groups: Sequence[bytes | str], seed: int = 0) -> Floats:

@@ -17,7 +17,7 @@ from services.trainer.examples import (
     Scale,
     slices_in_common,
 )
-from services.trainer.gates import AbsoluteGates, Comparison, compare, gate_report
+from services.trainer.gates import AbsoluteGates, Comparison, audit_warnings, compare, gate_report
 from services.trainer.process import rated_steps
 from services.trainer.reward_metrics import Metrics, pair_margins
 from services.trainer.slice_gates import judge_slices
@@ -62,7 +62,9 @@ def judge(
         ArtifactError: the candidate itself cannot be loaded.
     """
     pairs = held_out_comparisons(dataset)
-    report = partial(gate_report, policy=settings.gate, split=split)
+    report = partial(
+        gate_report, policy=settings.gate, warnings=audit_warnings(metrics), split=split
+    )
     if not pairs:
         return report([], ["nothing is held out that it could be judged on"])
     own = pair_margins(load_scorer(candidate, secret=secret), pairs)

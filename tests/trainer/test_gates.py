@@ -6,8 +6,10 @@ import pytest
 from services.trainer.gates import (
     AbsoluteGates,
     Verdict,
+    audit_warnings,
     compare,
     exact_p,
+    explain,
     gate_report,
     pairs_needed,
 )
@@ -183,3 +185,15 @@ def test_the_report_keeps_how_the_held_out_rows_came_to_be():
     report = gate_report([], [], "better", split={"allowed_because": "a public benchmark"})
 
     assert report["split"] == {"allowed_because": "a public benchmark"}
+
+
+def test_a_model_that_prefers_length_beyond_people_waits_for_a_person():
+    better = judged(margins(0.8, 300, seed=1), margins(0.6, 300, seed=2))
+    warnings = audit_warnings({"length_verdict": "beyond_people"})
+
+    flagged = gate_report([better], [], "better", warnings=warnings)
+    unbiased = gate_report([better], [], "better", warnings=audit_warnings({}))
+
+    assert (flagged["passed"], flagged["promotes"]) == (True, False)
+    assert "prefers length beyond people" in explain(flagged)
+    assert (unbiased["promotes"], unbiased["warnings"]) == (True, [])
