@@ -1,14 +1,15 @@
 """The held-out comparisons that a model gets most wrong, by row id; texts only for who may read."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from services.trainer.audit.held_out import Compared
-from services.trainer.examples import PreferencePair
-from shared.contracts.audit import Mistake
+from services.trainer.examples import PreferencePair, RewardDataset
+from services.trainer.process import rated_steps
+from shared.contracts.audit import AuditReport, Mistake
 from shared.db.audit import as_id
 from shared.ml.scorer import Pair
 
@@ -34,13 +35,35 @@ class ReadMistake:
 
 
 def read_mistakes(
-    mistakes: Sequence[Mistake], pairs: Sequence[PreferencePair]
+    report: AuditReport, dataset: RewardDataset, *, limit: int
 ) -> Iterator[ReadMistake]:
-    """Each mistake with the texts that the dataset still holds of its rows."""
+    """The worst mistakes with the texts that the dataset still holds of their rows."""
+    sides_of = _matched(dataset) if report.compared_on == "matched_ratings" else _compared(dataset)
+    for mistake in report.mistakes[:limit]:
+        yield ReadMistake(mistake, sides_of(mistake))
+
+
+def _compared(dataset: RewardDataset) -> Callable[[Mistake], tuple[Pair, Pair] | None]:
+    pairs = dataset.test_pairs
     known = dict(zip(_keys(pairs), pairs, strict=True))
-    for mistake in mistakes:
+
+    def find(mistake: Mistake) -> tuple[Pair, Pair] | None:
         pair = known.get((tuple(mistake.row_ids), mistake.place))
-        yield ReadMistake(mistake, None if pair is None else pair.sides)
+        return None if pair is None else pair.sides
+
+    return find
+
+
+def _matched(dataset: RewardDataset) -> Callable[[Mistake], tuple[Pair, Pair] | None]:
+    """By the rows, the better rated first: after an erasure other responses would be matched."""
+    rated = [*dataset.test_rated, *rated_steps(dataset.test_steps)]
+    known = {as_id(one.row_id): Pair(one.prompt, one.response) for one in rated}
+
+    def find(mistake: Mistake) -> tuple[Pair, Pair] | None:
+        sides = list(dict.fromkeys(known[row] for row in mistake.row_ids if row in known))
+        return (sides[0], sides[1]) if len(sides) == 2 else None
+
+    return find
 
 
 def _keys(pairs: Sequence[PreferencePair]) -> list[tuple[tuple[str, ...], int]]:

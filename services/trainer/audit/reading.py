@@ -3,7 +3,6 @@
 import asyncio
 
 from services.trainer.audit.mistakes import ReadMistake, read_mistakes
-from services.trainer.judging import held_out_comparisons
 from services.trainer.queries import find_dataset
 from services.trainer.snapshots import load_dataset
 from services.trainer.workplace import Workplace
@@ -31,15 +30,17 @@ async def mistakes_of(
             raise NotFound(f"Model {name} version {found.version} names no dataset of this store.")
         dataset = await find_dataset(session, found.dataset_id, found.project_id)
         folder = workplace.store.path(found.uri)
-        report = read_signed(folder, AUDIT_FILE, secret=workplace.secret)
-        wanted = AuditReport.model_validate_json(report).mistakes[:limit]
+        report = AuditReport.model_validate_json(
+            read_signed(folder, AUDIT_FILE, secret=workplace.secret)
+        )
         frozen = await asyncio.to_thread(load_dataset, dataset, workplace.store)
+        mistakes = list(read_mistakes(report, frozen, limit=limit))
         audit(
             session,
             "model.mistakes.read",
             actor=person_name(),
             target=f"model:{found.id}",
             project_id=found.project_id,
-            detail={"dataset": dataset.id, "mistakes": len(wanted)},
+            detail={"dataset": dataset.id, "mistakes": len(mistakes)},
         )
-    return list(read_mistakes(wanted, held_out_comparisons(frozen)))
+    return mistakes

@@ -7,11 +7,13 @@ import pytest
 from services.trainer.audit.findings import findings
 from services.trainer.audit.held_out import Compared, Rewards
 from services.trainer.audit.mistakes import read_mistakes, worst_mistakes
-from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
+from services.trainer.examples import PreferencePair, RatedResponse, RatedStep, RewardDataset
+from services.trainer.judging import matched_ratings
 from services.trainer.recipes.embedding_reward import EmbeddingParams, train
 from services.trainer.trained import TrainedReward
 from shared.contracts.audit import AUDIT_FILE, AuditReport
 from shared.errors import ArtifactError, NotFound
+from shared.ml.scorer import Pair
 from shared.ml.signed_files import read_signed
 
 SECRET = b"a secret of at least thirty-two bytes"
@@ -153,7 +155,7 @@ def test_findings_put_warnings_before_good_news(report: AuditReport):
     assert levels == sorted(levels, key=["warning", "unknown", "note", "good"].index)
 
 
-def test_the_worst_mistakes_are_named_by_rows_and_found_again(scorer_of):
+def test_the_worst_mistakes_are_named_by_rows_and_found_again(report, scorer_of):
     ranking = [
         PreferencePair("p", chosen, rejected, "g", source="ranking", row_ids=("r1",))
         for chosen, rejected in (("a", "bb"), ("a", "cccc"), ("bb", "cccc"))
@@ -162,16 +164,43 @@ def test_the_worst_mistakes_are_named_by_rows_and_found_again(scorer_of):
     compared = Compared.of([*ranking, other], Rewards(scorer_of(lambda one: len(one.response))))
 
     found = worst_mistakes(compared)
-    read = list(read_mistakes(found, [other, *ranking]))
-    gone = list(read_mistakes(found, [other]))
+    read = read_again(report, found, RewardDataset([], [other, *ranking], [], [], "sha256:test"))
+    gone = read_again(report, found, RewardDataset([], [other], [], [], "sha256:test"))
 
     assert [(one.row_ids, one.place, one.margin) for one in found] == [
         (["r1"], 1, -3.0),
         (["r1"], 2, -2.0),
         (["r1"], 0, -1.0),
     ]
-    assert [one.sides[1].response for one in read] == ["cccc", "cccc", "bb"]
-    assert [one.sides for one in gone] == [None, None, None]
+    assert [sides[1].response for sides in read] == ["cccc", "cccc", "bb"]
+    assert gone == [None, None, None]
+
+
+def read_again(report: AuditReport, mistakes, dataset: RewardDataset, **changes):
+    """The sides of mistakes as they are found in a dataset again."""
+    told = report.model_copy(update={"mistakes": mistakes, **changes})
+    return [one.sides for one in read_mistakes(told, dataset, limit=20)]
+
+
+def test_mistakes_on_matched_ratings_are_found_again_after_an_erasure(report, scorer_of):
+    """Without the rows that are gone, other responses would be matched than were."""
+    rated = [
+        RatedResponse(f"p{at}", "x" * (9 - at), float(1 + at % 5), f"g{at}", f"row-{at}")
+        for at in range(8)
+    ]
+    steps = [RatedStep("q", ("first", "then"), 5.0, "h", "row-step")]
+    scorer = scorer_of(lambda one: len(one.response))
+    found = worst_mistakes(Compared.of(matched_ratings(rated), Rewards(scorer)))
+    left = RewardDataset([], [], [], rated[1:], "sha256:test", test_steps=steps)
+
+    read = read_again(report, found, left, compared_on="matched_ratings")
+
+    named = {f"row-{at}": one for at, one in enumerate(rated)}
+    for mistake, sides in zip(found, read, strict=True):
+        texts = [(named[row].prompt, named[row].response) for row in mistake.row_ids]
+        assert sides == (None if "row-0" in mistake.row_ids else tuple(Pair(*one) for one in texts))
+    assert None in read
+    assert len(read) >= 3
 
 
 def test_a_row_id_that_is_a_text_is_not_written(scorer_of):
