@@ -8,15 +8,14 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from services.trainer.review.choosing import Floats, choose_diverse, quotas
 from services.trainer.review.pool import Interaction
-from shared.ml.scorer import Pair, Scorer, Scores
+from shared.contracts.review import Reason
+from shared.ml.scorer import Pair, Scores
 
-Reason = Literal["audit", "unsure", "undecided", "coverage"]
 Embed = Callable[[Sequence[Pair]], Floats]
 
 # Of each slice so many times its quota are compared by their embeddings, the most doubtful first.
@@ -86,15 +85,14 @@ class Doubts:
         )
 
 
-def doubts_of(scorer: Scorer | None, pairs: Sequence[Pair]) -> Doubts:
-    """How much a judgement of each response would teach; all alike when there is no model.
+def doubts_from(scores: Scores | None, count: int) -> Doubts:
+    """How much a judgement of each of so many responses would teach, from what a model says.
 
     A model with a posterior doubts what it has seen little of; another one what it calls neither
-    good nor bad, p (1 − p).
+    good nor bad, p (1 − p). All are alike when there is no model.
     """
-    if scorer is None or not pairs:
-        return Doubts("coverage", np.ones(len(pairs)), None)
-    scores = scorer.score(pairs, details=True)
+    if scores is None:
+        return Doubts("coverage", np.ones(count), None)
     if scores.uncertainty is not None:
         return Doubts("unsure", scores.uncertainty, scores)
     return Doubts("undecided", scores.probability * (1.0 - scores.probability), scores)
@@ -105,7 +103,7 @@ def make_queue(
     others: Sequence[Interaction],
     pairs: Mapping[uuid.UUID, Pair],
     *,
-    scorer: Scorer | None,
+    doubts: Doubts,
     embed: Embed,
     count: int,
 ) -> list[Asked]:
@@ -115,12 +113,11 @@ def make_queue(
         audit: the random share.
         others: candidates for the rest, not judged.
         pairs: the texts of both.
-        scorer: the model; None when there is none yet.
+        doubts: of both, in their order.
         embed: embeddings of length 1 of responses, shape (n, d).
         count: how many of the others to take.
     """
     listed = [*audit, *others]
-    doubts = doubts_of(scorer, [pairs[one.id] for one in listed])
     queue = [doubts.asked(one, at, "audit") for at, one in enumerate(audit)]
     by_slice: dict[str, list[int]] = defaultdict(list)
     for at in range(len(audit), len(listed)):

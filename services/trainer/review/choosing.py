@@ -3,7 +3,9 @@
 Legend: n candidates, d = width of an embedding.
 """
 
+import math
 from collections.abc import Mapping
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +29,13 @@ def quotas(sizes: Mapping[str, int], total: int) -> dict[str, int]:
         total: how many to take in all; fewer come where there are fewer.
     """
     taken = dict.fromkeys(sizes, 0)
+    hungry = [(-math.sqrt(size), name) for name, size in sizes.items() if size]
+    heapify(hungry)
     for _ in range(min(total, sum(sizes.values()))):
-        hungriest = max(
-            (name for name in sorted(sizes) if taken[name] < sizes[name]),
-            key=lambda name: np.sqrt(sizes[name]) / (taken[name] + 1),
-        )
-        taken[hungriest] += 1
+        _, name = heappop(hungry)
+        taken[name] += 1
+        if taken[name] < sizes[name]:
+            heappush(hungry, (-math.sqrt(sizes[name]) / (taken[name] + 1), name))
     return taken
 
 

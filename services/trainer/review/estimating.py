@@ -102,23 +102,30 @@ def agreement(
 
 
 async def read_stars(session: AsyncSession, project_id: int) -> dict[str, float]:
-    """Mean stars, 1–5, that people gave each recorded interaction."""
+    """Mean stars, 1–5, that people gave each recorded interaction.
+
+    A correction without a rating counts as a thumb down: left out, bad responses would be missing
+    wherever experts correct them rather than rate them.
+    """
     statement = select(
         col(Feedback.interaction_id),
         col(Feedback.rating),
         col(Feedback.human_rating),
         col(Feedback.thumbs),
+        col(Feedback.corrected_response).is_not(None),
     ).where(
         col(Feedback.project_id) == project_id,
         col(Feedback.interaction_id).is_not(None),
         col(Feedback.step) == "",
     )
     found: dict[str, list[float]] = defaultdict(list)
-    for interaction_id, rating, share, thumbs in await session.execute(statement):
+    for interaction_id, rating, share, thumbs, is_corrected in await session.execute(statement):
         if rating is not None:
             found[str(interaction_id)].append(float(rating))
         elif share is not None:
             found[str(interaction_id)].append(1.0 + 4.0 * share)
         elif thumbs is not None:
             found[str(interaction_id)].append(THUMB_STARS[Thumb(thumbs)])
+        elif is_corrected:
+            found[str(interaction_id)].append(THUMB_STARS[Thumb.DOWN])
     return {interaction_id: fmean(stars) for interaction_id, stars in found.items()}

@@ -4,13 +4,14 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.trainer.splits import normalise_prompt
 from shared.db.consents import consented_interactions
-from shared.db.tables import Feedback, InteractionRecord
+from shared.db.judged import is_judged
+from shared.db.tables import InteractionRecord
 from shared.ml.scorer import Pair
 from shared.privacy import mac
 from shared.privacy.fields import FieldCipher
@@ -56,7 +57,7 @@ async def list_interactions(
         col(record.id),
         col(record.interaction_id),
         col(record.agent_name) if by == "agent" else col(record.context)[by].astext,
-        _is_judged(project_id),
+        is_judged(project_id),
     ).where(*consented_interactions(project_id))
     if agent is not None:
         statement = statement.where(col(record.agent_name) == agent)
@@ -101,25 +102,6 @@ def distinct(order: Sequence[uuid.UUID], pairs: dict[uuid.UUID, Pair]) -> list[u
                 seen.add(text)
                 kept.append(row_id)
     return kept
-
-
-def _is_judged(project_id: int) -> ColumnElement[bool]:
-    said = or_(
-        col(Feedback.rating).is_not(None),
-        col(Feedback.human_rating).is_not(None),
-        col(Feedback.thumbs).is_not(None),
-        col(Feedback.corrected_response).is_not(None),
-    )
-    return (
-        select(col(Feedback.id))
-        .where(
-            col(Feedback.project_id) == project_id,
-            col(Feedback.interaction_id) == col(InteractionRecord.interaction_id),
-            col(Feedback.step) == "",
-            said,
-        )
-        .exists()
-    )
 
 
 def _draw(secret: bytes, project_id: int, row_id: uuid.UUID) -> bytes:

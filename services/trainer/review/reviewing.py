@@ -1,15 +1,17 @@
 """Makes the review queue of a deployment: reads, scores and chooses; texts stay where they lie."""
 
+import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.trainer.evaluation.models import registered_model
+from services.trainer.evaluation.models import FoundModel, registered_model
 from services.trainer.queries import groups_trained_on
-from services.trainer.review.asking import Asked, draw_audit, make_queue
+from services.trainer.review.asking import Asked, doubts_from, draw_audit, make_queue
 from services.trainer.review.choosing import Floats
 from services.trainer.review.estimating import (
     Agreement,
@@ -26,11 +28,13 @@ from shared.errors import NotEnoughData
 from shared.ml.artifact import load_scorer
 from shared.ml.backbones import default_encoder_folder
 from shared.ml.encoder import open_encoder
-from shared.ml.scorer import Pair, PairReader, Scorer
+from shared.ml.head import join_embedded
+from shared.ml.scorer import Pair, PairReader, Scores, joined
 from shared.registry import CHAMPION, champion
 
 GOOD_RATING = 4.0
-_WINDOW = Truncation(prompt_tokens=0, response_tokens=256)
+_WINDOW = Truncation(prompt_tokens=256, response_tokens=256)
+_PORTION = 64
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class ReviewQueue:
 
 
 async def review_queue(workplace: Workplace, plan: QueuePlan) -> ReviewQueue:
-    """The next responses to ask people about.
+    """The next responses to ask people about; texts are scored and embedded in threads.
 
     Raises:
         NotEnoughData: nothing is recorded that may be asked about.
@@ -83,7 +87,7 @@ async def review_queue(workplace: Workplace, plan: QueuePlan) -> ReviewQueue:
         pairs = await read_pairs(
             session, workplace.cipher, [one.id for one in pool], project_id=plan.project_id
         )
-        name, scorer = await _open_model(session, workplace, plan)
+        found = await _find_model(session, workplace, plan)
     readable = [one for one in pool if one.id in pairs]
     if not readable:
         raise NotEnoughData(
@@ -91,9 +95,13 @@ async def review_queue(workplace: Workplace, plan: QueuePlan) -> ReviewQueue:
             "training, or none was posted to /interactions."
         )
     share, others = _shares(readable, pairs, plan)
-    asked = make_queue(
-        share, others, pairs, scorer=scorer, embed=_embed, count=plan.count - len(share)
-    )
+    scores = await _scores(found, workplace, [pairs[one.id] for one in (*share, *others)])
+    asked = await asyncio.to_thread(
+        make_queue, share, others, pairs,
+        doubts=doubts_from(scores, len(share) + len(others)), embed=_embed,
+        count=plan.count - len(share),
+    )  # fmt: skip
+    name = found.name if found else None
     return ReviewQueue(asked, pairs, len(interactions), len(unjudged), name)
 
 
@@ -120,9 +128,7 @@ async def audited_agreement(workplace: Workplace, plan: QueuePlan) -> Agreement:
         )
         stars = await read_stars(session, plan.project_id)
         trained = await groups_trained_on(session, plan.project_id)
-        found = await registered_model(
-            session, plan.model, store=workplace.store, secret=workplace.secret
-        )
+        found = await _registered(session, workplace, plan)
     scorer = load_scorer(found.folder, secret=workplace.secret)
     group_of = group_by_secret(workplace.secret, plan.project_id)
     unseen = {row_id: group_of(pair.prompt) not in trained for row_id, pair in pairs.items()}
@@ -155,20 +161,51 @@ def _shares(
     return audited, [one for one in readable if one.id in kept]
 
 
-async def _open_model(
+async def _find_model(
     session: AsyncSession, workplace: Workplace, plan: QueuePlan
-) -> tuple[str | None, Scorer | None]:
+) -> FoundModel | None:
     """The model that was asked for; nothing was promoted yet is no fault of the default."""
     if plan.model == CHAMPION and await champion(session, project_id=plan.project_id) is None:
-        return None, None
-    found = await registered_model(
-        session, plan.model, store=workplace.store, secret=workplace.secret
-    )
-    return found.name, load_scorer(found.folder, secret=workplace.secret)
+        return None
+    return await _registered(session, workplace, plan)
+
+
+async def _registered(session: AsyncSession, workplace: Workplace, plan: QueuePlan) -> FoundModel:
+    return await registered_model(
+        session, plan.model, store=workplace.store, secret=workplace.secret,
+        project_id=plan.project_id,
+    )  # fmt: skip
+
+
+async def _scores(
+    found: FoundModel | None, workplace: Workplace, pairs: Sequence[Pair]
+) -> Scores | None:
+    """What the model says of the pairs, in portions: whoever stops waits for one of them only."""
+    if found is None or not pairs:
+        return None
+    scorer = await asyncio.to_thread(load_scorer, found.folder, secret=workplace.secret)
+    parts = [
+        await asyncio.to_thread(scorer.score, pairs[start : start + _PORTION], details=True)
+        for start in range(0, len(pairs), _PORTION)
+    ]
+    return joined(parts)
 
 
 def _embed(pairs: Sequence[Pair]) -> Floats:
-    """Embeddings of prompt and response as one text, each of length 1, shape (n, d)."""
-    reader = PairReader(open_encoder(default_encoder_folder()), _WINDOW, separator="\n")
-    vectors = reader.read(pairs).embedded.response.astype(np.float64)
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    """Prompt and response of each pair, embedded apart, as one vector of length 1.
+
+    Together in one window, a long prompt that is always the same would leave no response to see.
+    """
+    reader = PairReader(open_encoder(default_encoder_folder()), _WINDOW, separator=None)
+    read = [
+        reader.read(pairs[start : start + _PORTION]).embedded
+        for start in range(0, len(pairs), _PORTION)
+    ]
+    both = join_embedded(read)
+    sides = np.hstack([_unit(both.prompt), _unit(both.response)])
+    return np.asarray(sides / np.sqrt(2.0))
+
+
+def _unit(rows: NDArray[np.float32]) -> Floats:
+    wide = rows.astype(np.float64)
+    return np.asarray(wide / np.linalg.norm(wide, axis=1, keepdims=True))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from services.trainer.review.asking import Asked, draw_audit, make_queue
+from services.trainer.review.asking import Asked, doubts_from, draw_audit, make_queue
 from services.trainer.review.pool import Interaction, distinct
 from shared.ml.scorer import Pair, Scores
 
@@ -40,7 +40,10 @@ def queue():
         def embed(some: Sequence[Pair]) -> np.ndarray:
             return np.eye(64)[[int(pair.response.rpartition(" ")[2]) for pair in some]]
 
-        return make_queue(audit, others, pairs, scorer=scorer, embed=embed, count=count)
+        listed = [pairs[one.id] for one in (*audit, *others)]
+        scores = scorer.score(listed, details=True) if scorer else None
+        doubts = doubts_from(scores, len(listed))
+        return make_queue(audit, others, pairs, doubts=doubts, embed=embed, count=count)
 
     return make
 

@@ -15,6 +15,16 @@ def test_no_slice_is_asked_for_more_than_it_has_and_the_rest_goes_to_others():
     assert quotas({"large": 50, "tiny": 1}, 20) == {"large": 19, "tiny": 1}
     assert quotas({"a": 2, "b": 1}, 20) == {"a": 2, "b": 1}
     assert quotas({}, 5) == {}
+    assert quotas({"empty": 0, "b": 1}, 5) == {"empty": 0, "b": 1}
+
+
+def test_a_slice_of_every_session_is_shared_out_like_any_other():
+    sizes = {f"session {at}": 1 + at % 3 for at in range(50_000)}
+
+    found = quotas(sizes, 500)
+
+    assert sum(found.values()) == 500
+    assert max(found.values()) == 1
 
 
 def test_copies_of_one_response_are_not_chosen_while_there_are_others():

@@ -100,6 +100,20 @@ async def test_stars_of_several_people_are_averaged(sessions, insert, feedback):
     assert found == {"a": 4.0, "b": 2.0}
 
 
+async def test_a_response_that_was_corrected_and_not_rated_was_found_bad(
+    sessions, insert, feedback
+):
+    await insert(
+        feedback(interaction_id="a", corrected_response="Better."),
+        feedback(interaction_id="b", corrected_response="Better.", rating=5),
+    )
+
+    async with sessions() as session:
+        found = await read_stars(session, 1)
+
+    assert found == {"a": 2.0, "b": 5.0}
+
+
 async def test_groups_of_the_training_side_are_known(sessions, insert):
     await insert(
         PromptGroup(project_id=1, group_hash=b"known", side="train"),

@@ -18,6 +18,7 @@ from shared.errors import NotEnoughData, NotFound
 from shared.privacy.fields import destroy_person_keys, open_cipher
 from shared.privacy.keyring import new_master_key
 from shared.privacy.resealing import seal_stored
+from shared.registry import NewVersion, promote, register_version
 
 SECRET = b"a secret for the tests, long enough."
 Insert = Callable[..., Awaitable[None]]
@@ -140,6 +141,35 @@ async def test_showing_texts_is_in_the_audit_log_without_them(workplace, insert,
 async def test_a_queue_of_nothing_says_why(workplace, insert):
     with pytest.raises(NotEnoughData, match="No recorded interaction is left"):
         await review_queue(workplace, QueuePlan())
+
+
+async def test_a_long_prompt_that_is_always_the_same_hides_no_response(workplace, insert):
+    """Two responses say the same, one says something else: coverage asks about both kinds."""
+    rules = "Follow each of these rules and never forget one of them. " * 60
+    said = {"a": "Salt makes water boil later.", "b": "Salt makes water boil later!",
+            "c": "The train to Rome leaves at noon."}  # fmt: skip
+    await insert(
+        *(recorded(name, user_prompt=rules, ai_response=text) for name, text in said.items())
+    )
+
+    found = await asked(workplace, count=2, audit_share=0)
+
+    assert "c" in found
+
+
+async def test_a_project_asks_by_its_own_models(workplace, insert, sessions):
+    await insert(recorded("a", project_id=2))
+    async with sessions.begin() as session:
+        version = await register_version(
+            session, NewVersion("embedding", "0" * 64, "heed://1/models/none", {})
+        )
+        await promote(session, version.id, reason="a test")
+
+    queue = await review_queue(workplace, QueuePlan(project_id=2))
+    with pytest.raises(NotFound):
+        await review_queue(workplace, QueuePlan(project_id=2, model="reward@1"))
+
+    assert (queue.model, len(queue.asked)) == (None, 1)
 
 
 async def test_a_model_that_is_not_there_is_named(workplace, insert):
