@@ -1,6 +1,6 @@
 """The worker: claims one run after the other and lets a child process execute it.
 
-Erasures are worked off beside it, so that none waits for a long run.
+Erasures and review queues are worked off beside it, so that none waits for a long run.
 
 The child has its own process group and dies with the worker. Whatever happens to it — an
 exception, a crash, the kernel out of memory — ends the run's attempt, never the worker.
@@ -18,8 +18,10 @@ from pathlib import Path
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.trainer.config import TrainerSettings
-from services.trainer.erasure_jobs import keep_erasing
+from services.trainer.erasure_jobs import ERASING
 from services.trainer.execution import EXIT_LOST, EXIT_REFUSED, interrupted_notice, owner_name
+from services.trainer.review.jobs import MAKING_QUEUES
+from services.trainer.small_jobs import keep_working
 from services.trainer.workplace import Workplace, code_version, open_workplace, run_log, tidy
 from shared.contracts.values import RunStatus
 from shared.db.faults import reaching_database
@@ -49,15 +51,19 @@ async def run_worker(settings: TrainerSettings, url: str) -> None:
         worker = Worker(workplace)
         for stop_signal in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(stop_signal, worker.stop)
-        erasures = asyncio.Event()
+        woken = {trade: asyncio.Event() for trade in (ERASING, MAKING_QUEUES)}
 
         def wake(_: str = "") -> None:
             worker.wake()
-            erasures.set()
+            for event in woken.values():
+                event.set()
 
         beside = (
             asyncio.create_task(listen(url, {CHANNEL: wake}, on_connect=wake)),
-            asyncio.create_task(keep_erasing(workplace, erasures)),
+            *(
+                asyncio.create_task(keep_working(workplace, trade, event))
+                for trade, event in woken.items()
+            ),
         )
         log.info("worker starts", queues=settings.queues)
         try:
