@@ -19,8 +19,7 @@ from functools import cached_property
 from unicodedata import category
 
 import numpy as np
-from datasketch import LeanMinHash, MinHash, MinHashLSH
-from datasketch.storage import Storage
+from datasketch import MinHash
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -34,6 +33,7 @@ _SHINGLE = 4
 _NUMBER_SHINGLES = 8
 _BOILERPLATE_SHARE, _BOILERPLATE_TEXTS = 0.5, 20
 _PROPOSED_WITHIN = 64  # of a bucket with more texts, each is paired with its neighbours in it
+_MIXED = np.random.default_rng(0).integers(2**64, size=ROWS, dtype=np.uint64) | np.uint64(1)
 _ESTIMATE_SLACK = 0.15  # five standard errors of the estimate from 240 hashes
 _CHUNK = 4096
 # Thai, Lao, Burmese, Khmer, Chinese and Japanese are written without spaces between words; their
@@ -139,37 +139,41 @@ class _Shingled:
             signed = empty.copy()
             signed.update_batch(shingle.encode() for shingle in shingles)
             by_word[place] = signed.hashvalues
-        return np.stack([by_word[words].min(axis=0) for words in self._words])
+        signatures = np.empty((len(self._words), BANDS * ROWS), dtype=empty.hashvalues.dtype)
+        for place, words in enumerate(self._words):
+            by_word[words].min(axis=0, out=signatures[place])
+        return signatures
 
     def _proposed(self) -> Indices:
         """Pairs that share a band, each once, shape (pairs, 2)."""
         if len(self._texts) < 2:
             return np.empty((0, 2), dtype=np.int64)
-        empty = MinHash(BANDS * ROWS)
-        index = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
-        for place, signature in enumerate(self._signatures):
-            hashed = LeanMinHash(seed=empty.seed, hashvalues=signature, scheme=empty.scheme)
-            index.insert(place, hashed, check_duplication=False)
-        tables = [self._pairs_in(table) for table in index.hashtables]
-        coded = np.unique(np.concatenate(tables))
+        coded = np.unique(np.concatenate([self._pairs_in(band) for band in range(BANDS)]))
         return np.stack(np.divmod(coded, len(self._texts)), axis=1)
 
-    def _pairs_in(self, table: Storage) -> Indices:
-        """The pairs of each bucket of one table, as smaller place · texts + larger place."""
+    def _pairs_in(self, band: int) -> Indices:
+        """The pairs of each bucket of one band, as smaller place · texts + larger place."""
         found = [np.empty(0, dtype=np.int64)]
-        for bucket in self._buckets(table):
+        for bucket in self._buckets(band):
             pairs = _twos(bucket)
             found.append(pairs.min(axis=1) * len(self._texts) + pairs.max(axis=1))
         return np.unique(np.concatenate(found))
 
-    def _buckets(self, table: Storage) -> Iterator[list[int]]:
-        """The texts of each bucket that has several, like beside like where there are many."""
-        for key in table.keys():  # noqa: SIM118 - a storage of the library, no dict
-            bucket = sorted(table.get(key))
+    def _buckets(self, band: int) -> Iterator[list[int]]:
+        """The texts alike in a band where they are several, like beside like where many.
+
+        One band at a time, since tables of all bands take ten times the memory of the signatures.
+        """
+        hashes = self._signatures[:, band * ROWS : (band + 1) * ROWS].astype(np.uint64)
+        keys = hashes @ _MIXED  # modulo 2^64; what is mixed up is verified like anything else
+        order = np.argsort(keys, kind="stable")
+        inner = np.flatnonzero(np.diff(keys[order])) + 1
+        bounds = np.concatenate([[0], inner, [len(order)]])
+        for at in np.flatnonzero(np.diff(bounds) > 1):
+            bucket = order[bounds[at] : bounds[at + 1]].tolist()
             if len(bucket) > _PROPOSED_WITHIN:
                 bucket.sort(key=self._texts.__getitem__)
-            if len(bucket) > 1:
-                yield bucket
+            yield bucket
 
     def _likely(self, pairs: Indices) -> Iterator[list[int]]:
         """The pairs that are worth verifying by what their signatures estimate."""

@@ -1,6 +1,7 @@
 """Near-duplicates that were planted, and texts that only look alike."""
 
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -103,6 +104,20 @@ def test_very_many_twins_are_one_cluster():
 
     assert len(set(labels[:300].tolist())) == 1
     assert len(set(labels.tolist())) == 401
+
+
+def test_memory_is_about_that_of_the_signatures():
+    """Each text has 240 hashes of four bytes; tables of all bands at once took 16 kB a text."""
+    rng = random.Random(2)
+    vocabulary = prompt(rng, 1000).split()
+    texts = [" ".join(rng.sample(vocabulary, 20)) for _ in range(2000)]
+
+    tracemalloc.start()
+    near_pairs(texts)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 4_000 * len(texts)
 
 
 @pytest.mark.parametrize("texts", [[], ["alone"]])
