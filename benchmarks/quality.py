@@ -79,7 +79,7 @@ def _arguments() -> argparse.Namespace:
 
 def cross_validate(found: QualitySet, *, repeats: int, processes: int) -> dict[str, Floats]:
     """Hits of each row on each scored comparison, averaged over the repeats, shape (scored,)."""
-    encoder = RememberingEncoder(open_encoder(default_encoder_folder()))
+    encoder = RememberingEncoder(open_encoder(default_encoder_folder(), threads=processes))
     remember(encoder, found)
     folds = list(split(found, repeats))
     totals = {row: np.zeros(len(found.scored)) for row in ROWS}
@@ -158,9 +158,9 @@ def summarise(found: QualitySet, scored: Mapping[str, Floats]) -> Json:
     """Accuracies and paired differences with standard errors and 95 % intervals over groups."""
     groups = [str(pair.group) for pair in found.scored]
     sizes = {"scored": len(groups), "groups": len(set(groups)), "judgements": len(found.pairs)}
-    rows = {row: _interval(scored[row], groups, "accuracy") for row in ROWS}
+    rows = {row: interval(scored[row], groups, "accuracy") for row in ROWS}
     differences = {
-        f"default - {row}": _interval(scored["default"] - scored[row], groups, "difference")
+        f"default - {row}": interval(scored["default"] - scored[row], groups, "difference")
         for row in ROWS[1:]
     }
     shared = {"file_sha256": found.sha256, **sizes, "ties": len(found.ties), "folds": FOLDS}
@@ -177,7 +177,7 @@ def table_row(result: Json) -> str:
     return f"| {' | '.join([result['set'], *accuracies, *differences])} |\n"
 
 
-def _interval(values: Floats, groups: Sequence[str], name: str) -> dict[str, float]:
+def interval(values: Floats, groups: Sequence[str], name: str) -> dict[str, float]:
     """Mean, its standard error from the sums of the groups, and a cluster-bootstrap interval."""
     found = grouped_interval(values, groups)
     member = np.unique(groups, return_inverse=True)[1]

@@ -14,11 +14,13 @@ from shared.contracts.manifest import Feature
 DENSE_GRID = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1)
 # How freely each weight of a block may speak beside one of an embedding; 1 unless named. A block of
 # ten numbers needs larger weights than one of hundreds to matter at all; the product of prompt and
-# response is mostly noise. Each profile suits some of three sets of human judgements best
+# response is mostly noise where people judge how a response is written, and tells most where they
+# judge whether it is to the point. Each profile suits some sets of human judgements best
 # (docs/quality.md), so cross-validation chooses.
 PROFILES: tuple[Mapping[Feature, float], ...] = (
     MappingProxyType({"peak": 0.5, "product": 0.3, "surface": 3.0, "overlap": 4.0}),
     MappingProxyType({"peak": 1.0, "product": 0.3, "surface": 3.0, "overlap": 10.0}),
+    MappingProxyType({"peak": 0.5, "product": 1.0, "surface": 3.0, "overlap": 4.0}),
 )
 # Some encoders have dead dimensions (three of all-MiniLM-L6-v2): scaled up they would be noise.
 _LEAST_SPREAD = 1e-6

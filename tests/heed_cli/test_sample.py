@@ -5,13 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cache
 from random import Random
-from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import krippendorff
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy.sparse import vstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -20,6 +18,7 @@ from sklearn.model_selection import GroupKFold
 from heed_cli.sample import FILE_NAME, Row, build_sample, load_sample, sample_lines
 from heed_cli.sample.content import read_text
 from services.feedback_api.schemas import FeedbackIn, PreferenceIn
+from services.trainer.audit.learning import RememberingEncoder
 from services.trainer.baselines import fitted_length_margins
 from services.trainer.datasets import FeedbackRow, PreferenceRow, collect_evidence
 from services.trainer.examples import RewardDataset
@@ -29,7 +28,7 @@ from services.trainer.reward_metrics import hits
 from services.trainer.splits import normalise_prompt
 from shared.contracts.manifest import Truncation
 from shared.ml.backbones import default_encoder_folder
-from shared.ml.encoder import Encoder, open_encoder
+from shared.ml.encoder import open_encoder
 from shared.ml.scorer import PairReader
 
 Margins = Callable[[RewardDataset], Floats]
@@ -266,24 +265,3 @@ def default_margins() -> Margins:
         return rewards[0::2] - rewards[1::2]
 
     return margins
-
-
-class RememberingEncoder:
-    """The real encoder, which embeds no text twice."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self._known: dict[tuple[int, ...], NDArray[np.float32]] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._encoder, name)
-
-    def embed(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        return self.views(token_ids)[:, 0]
-
-    def views(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        texts = [tuple(ids) for ids in token_ids]
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if new:
-            self._known |= dict(zip(new, self._encoder.views(new), strict=True))
-        return np.stack([self._known[text] for text in texts])
