@@ -15,9 +15,10 @@ from services.trainer.examples import Scale
 from services.trainer.likelihood.evidence import Evidence, Floats, Indices
 from services.trainer.likelihood.terms import LEVELS, ordered_cuts, ordered_cuts_slopes
 
-# A rater's own cuts are thought to differ from the common ones by about this much, in logits: the
-# first cut, and the logarithm of each gap.
-RATER_SPREAD = 1.0
+# A rater's own cuts are thought to differ from the common ones by about this much: the first cut,
+# in logits, and the logarithm of each gap. Looser gaps would fit themselves around the few ratings
+# of each rater, and rewards would grow to almost twice their size where everybody rates once.
+RATER_SPREAD, GAP_SPREAD = 1.0, 0.3
 _LOOSE = 10.0  # holds what no judgement speaks of, such as a star nobody gave
 _START_ETA = 0.5
 _CURVATURE = 0.2
@@ -87,7 +88,9 @@ class Nuisance:
         """How strongly each number is held to `start`."""
         found = np.full(self.size, _LOOSE**-2)
         for cuts in self.scales:
-            found[cuts.at][len(cuts.start) :] = RATER_SPREAD**-2
+            own = np.full(cuts.shape, GAP_SPREAD**-2)
+            own[:, 0] = RATER_SPREAD**-2
+            found[cuts.at][len(cuts.start) :] = own[1:].ravel()
         return found
 
     def curvature(self, evidence: Evidence) -> Floats:

@@ -119,6 +119,24 @@ def test_cuts_of_raters_are_recovered_from_5000_ratings() -> None:
     assert np.abs(errors).mean() < 0.12
 
 
+def test_raters_with_one_rating_each_do_not_stretch_the_reward() -> None:
+    draw = np.random.default_rng(8)
+    features = draw.normal(size=(1500, 5))
+    weights = draw.normal(scale=0.5, size=5)
+    levels = (features @ weights + draw.logistic(size=1500))[:, None] > CUTS
+    rated = [
+        RatedResponse("p", f"{at}", 1.0 + said.sum(), f"g{at}", f"{at}", rater=f"{at}")
+        for at, said in enumerate(levels)
+    ]
+    items = collect_items([], rated, ratings_as="levels")
+
+    found = fit(features, items)
+    shares, _ = combine(found.rewards[:, None], items.evidence)
+
+    stretched = np.linalg.norm(shares[0] * found.weights) / np.linalg.norm(weights)
+    assert 0.8 < stretched < 1.4
+
+
 def test_a_rater_of_few_words_is_thought_to_rate_as_all_do() -> None:
     rated = [
         RatedResponse("p", f"{at}", 1.0 + at % 5, f"g{at}", f"{at}", rater="many")
