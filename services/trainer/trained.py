@@ -1,15 +1,17 @@
 """What every reward recipe hands back, and how it becomes an artifact folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from services.trainer.audit.auditing import Auditing, audit_model
 from services.trainer.audit.held_out import Compared, Rewards
 from services.trainer.audit.learning import Refit
 from services.trainer.audit.slices import Population, slice_metrics
 from services.trainer.baselines import fitted_length_margins
-from services.trainer.examples import RewardDataset
+from services.trainer.examples import RatedResponse, RewardDataset
 from services.trainer.heads import Floats
 from services.trainer.judging import held_out_comparisons
 from services.trainer.reward_metrics import Metrics, pair_metrics, rated_metrics
@@ -74,9 +76,8 @@ def evaluate(
     """
     asked = Auditing(good_rating, refit, recipe or {}, population or {})
     pairs, rated = dataset.test_pairs, dataset.test_rated
-    asked_of = [Pair(one.prompt, one.response) for one in rated]
-    scores, rewards = scorer.score(asked_of), Rewards(scorer)
-    rewards.know(asked_of, scores.reward)
+    scores, rewards = _rated_scores(scorer, rated), Rewards(scorer)
+    rewards.know([Pair(one.prompt, one.response) for one in rated], scores.reward)
     margins = Compared.of(pairs, rewards).margins
     length = fitted_length_margins(dataset.train_pairs, dataset.train_rated, pairs)
     report = _audit(rewards, dataset, asked, scores=scores, length_margins=length)
@@ -96,6 +97,13 @@ def evaluate(
         | {"length_verdict": report.length.verdict if report.length else None}
     )
     return Evaluation(metrics, margins, length, report)
+
+
+def _rated_scores(scorer: Scorer, rated: Sequence[RatedResponse]) -> Scores:
+    """Scores of rated responses; one that several people rated is read once."""
+    places: dict[Pair, int] = {}
+    rows = [places.setdefault(Pair(one.prompt, one.response), len(places)) for one in rated]
+    return scorer.score(list(places)).take(np.array(rows, dtype=np.int64))
 
 
 def _predicted(report: AuditReport) -> Metrics:

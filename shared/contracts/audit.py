@@ -243,7 +243,7 @@ class Representation(_Strict):
     name: str
     value: str
     population: float
-    feedback: Estimate
+    feedback: Estimate | None = Field(description="null: no feedback says which value it has.")
     is_underrepresented: bool = Field(description="Surely below its share, and under 4/5 of it.")
 
 

@@ -192,8 +192,16 @@ def _slices(report: AuditReport) -> Iterator[Finding]:
 
 
 def _represented(report: AuditReport) -> Iterator[Finding]:
+    untold = dict.fromkeys(one.name for one in report.representation if one.feedback is None)
+    for name in untold:
+        yield _said(
+            "unknown",
+            "representation",
+            f"No feedback says its {name}, so whom it represents is not known: send {name} in the "
+            "context of posts, or correct the population table.",
+        )
     for one in report.representation:
-        if one.is_underrepresented:
+        if one.is_underrepresented and one.feedback is not None:
             yield _said(
                 "warning",
                 "representation",

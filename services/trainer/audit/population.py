@@ -21,9 +21,9 @@ def read_population(path: Path) -> Population:
         InvalidInput: the file cannot be read, or the shares of a slice are no shares.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a mark
             rows = json.load(file) if path.suffix == ".json" else list(csv.DictReader(file))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise InvalidInput(
             f"The population table {path} cannot be read ({type(error).__name__}); give a CSV "
             "file, or a JSON list, of slice, value and share."

@@ -5,16 +5,17 @@ rare value could point at a person.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.audit.held_out import Compared
 from services.trainer.audit.intervals import difference, holm, resampled, share
-from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
+from services.trainer.examples import PreferencePair, RewardDataset
 from services.trainer.groups import Groups, numbered
 from services.trainer.heads import Floats, Indices
+from services.trainer.lines import Judgement
 from services.trainer.reward_metrics import Metrics
 from shared.contracts.audit import Estimate, FairnessGap, Representation, SliceAudit
 
@@ -73,25 +74,50 @@ def audit_fairness(compared: Compared, *, seed: int) -> list[FairnessGap]:
 
 def audit_representation(dataset: RewardDataset, population: Population) -> list[Representation]:
     """The share of each group of the population in the feedback, training and held out."""
-    pairs = [*dataset.train_pairs, *dataset.test_pairs]
-    judged: list[RatedResponse | PreferencePair] = [*dataset.rated]
-    judged += [pair for pair in pairs if pair.source != "rating"]
+    said = _said_once(dataset)
     found = []
     for name, shares in population.items():
-        told = [one for one in judged if name in one.slices]
-        for value, expected in shares.items() if told else ():
+        told = [one for one in said if name in one.slices]
+        groups = [one.group for one in told]
+        for value, expected in shares.items():
             is_one = np.array([one.slices[name] == value for one in told], dtype=np.float64)
-            actual = share(is_one, [one.group for one in told])
+            actual = share(is_one, groups) if told else None
             found.append(
                 Representation(
                     name=name,
                     value=value,
                     population=expected,
                     feedback=actual,
-                    is_underrepresented=actual.high < expected and actual.value < _UNDER * expected,
+                    is_underrepresented=actual is not None and _is_under(actual, expected),
                 )
             )
     return found
+
+
+def _is_under(actual: Estimate, expected: float) -> bool:
+    return actual.high < expected and actual.value < _UNDER * expected
+
+
+def _said_once(dataset: RewardDataset) -> list[Judgement]:
+    """Every post once: as it was said, and not as the comparisons that ratings and rankings make.
+
+    A correction beside a rating is one post, though the dataset holds it as two judgements.
+    """
+    by_post: dict[str | int, Judgement] = {}
+    for at, one in enumerate(_judgements(dataset)):
+        row = next(iter(one.row_ids), "") if isinstance(one, PreferencePair) else one.row_id
+        by_post.setdefault(row or at, one)
+    return list(by_post.values())
+
+
+def _judgements(dataset: RewardDataset) -> Iterator[Judgement]:
+    yield from dataset.rated
+    for pair in (*dataset.train_pairs, *dataset.test_pairs):
+        if pair.source not in ("rating", "ranking"):
+            yield pair
+    yield from (*dataset.train_ties, *dataset.test_ties)
+    yield from (*dataset.train_rankings, *dataset.test_rankings)
+    yield from (*dataset.train_steps, *dataset.test_steps)
 
 
 def _values(compared: Compared) -> tuple[Values, int]:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from services.trainer.audit.auditing import Auditing, audit_model
 from services.trainer.audit.held_out import Compared, Rewards
 from services.trainer.audit.population import read_population
 from services.trainer.audit.slices import (
@@ -9,7 +10,14 @@ from services.trainer.audit.slices import (
     audit_slices,
     slice_metrics,
 )
-from services.trainer.examples import PreferencePair, RewardDataset
+from services.trainer.examples import (
+    PreferencePair,
+    RankedResponses,
+    RatedResponse,
+    RatedStep,
+    RewardDataset,
+    TiedPair,
+)
 from shared.errors import InvalidInput
 
 
@@ -110,6 +118,59 @@ def test_feedback_is_held_against_the_population(tmp_path):
     assert [one.is_underrepresented for one in found] == [False, False, True]
 
 
+def test_every_post_counts_once_for_whom_it_represents():
+    """A ranking of four makes six comparisons, a rating some, a correction another judgement."""
+    said = {"slices": {"region": "north"}}
+    ranked = [
+        PreferencePair("p", f"a{at}", "b", "g", source="ranking", row_ids=("r1",), **said)
+        for at in range(6)
+    ]
+    ranking = RankedResponses("p", ("a", "b", "c", "d"), "g", "r1", **said)
+    rating = RatedResponse("q", "a", 5.0, "h", "r2", **said)
+    correction = PreferencePair("q", "b", "a", "h", source="correction", row_ids=("r2",), **said)
+    derived = PreferencePair("q", "a", "c", "h", source="rating", row_ids=("r2", "r3"))
+    tie = TiedPair("s", ("a", "b"), "tie", "i", "r4", slices={"region": "south"})
+    step = RatedStep("s", ("a",), 1.0, "i", "r5", slices={"region": "south"})
+    dataset = RewardDataset(
+        [*ranked, derived], [correction], [rating], [], "sha256:test",
+        train_rankings=[ranking], test_ties=[tie], train_steps=[step],
+    )  # fmt: skip
+
+    (north,) = audit_representation(dataset, {"region": {"north": 0.5}})
+
+    assert north.feedback.value == 0.5
+
+
+def test_a_slice_that_no_feedback_names_is_said_to_be_unknown(scorer_of):
+    pairs = [pair(at, "north") for at in range(30)]
+    dataset = RewardDataset(pairs, [], [], [], "sha256:test")
+
+    found = audit_representation(dataset, {"langauge": {"de": 0.6, "fr": 0.4}})
+
+    assert [(one.value, one.feedback, one.is_underrepresented) for one in found] == [
+        ("de", None, False),
+        ("fr", None, False),
+    ]
+    audited = audit_model(
+        dataset,
+        [],
+        Rewards(scorer_of(lambda _: 0.0)),
+        Auditing(4.0, population={"langauge": {"de": 0.6, "fr": 0.4}}),
+        scores=scorer_of(lambda _: 0.0).score([]),
+        length_margins=np.empty(0),
+    )
+    [finding] = [one for one in audited.findings if one.about == "representation"]
+    assert finding.level == "unknown"
+    assert "langauge" in finding.text
+
+
+def test_a_table_saved_by_a_spreadsheet_is_read(tmp_path):
+    path = tmp_path / "population.csv"
+    path.write_bytes("slice,value,share\r\nregion,Süd,0.5\r\n".encode("utf-8-sig"))
+
+    assert read_population(path) == {"region": {"Süd": 0.5}}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "match"),
     [
@@ -118,6 +179,7 @@ def test_feedback_is_held_against_the_population(tmp_path):
         ("p.json", '[{"slice": "r", "value": "n", "share": 0.6}, 3]', "Row 2 .*lacks"),
         ("p.json", '{"region": 1}', "no list"),
         ("p.json", "not json", "cannot be read"),
+        ("p.csv", f"slice,value,share\nregion,{'n' * 200_000},0.1\n", "cannot be read"),
         ("p.csv", "slice,value,share\nr,a,0.6\nr,b,0.6\n", "more than 1"),
         ("p.csv", "slice,value,share\nr,a,0.2\nr,a,0.3\n", "twice"),
     ],
