@@ -15,6 +15,7 @@ from shared.contracts.scoring import (
     RerankReply,
     RerankRequest,
     RerankResult,
+    RewardInterval,
     ScoreReply,
     ScoreResult,
     Usage,
@@ -120,9 +121,7 @@ def _said(scores: Scores, asked: Asked, manifest: RewardManifest) -> list[dict[s
     if "reward" in asked.extras:
         columns["reward"] = on_kept_scale(scores.reward, manifest.continuity).tolist()
     if "interval" in asked.extras:
-        columns["low"] = _listed(scores.low, scores)
-        columns["expected"] = _listed(scores.expected, scores)
-        columns["high"] = _listed(scores.high, scores)
+        columns["interval"] = _intervals(scores)
     if "out_of_domain" in asked.extras:
         columns["out_of_domain"] = _listed(scores.out_of_domain, scores)
     if "aspects" in asked.extras:
@@ -133,6 +132,16 @@ def _said(scores: Scores, asked: Asked, manifest: RewardManifest) -> list[dict[s
 
 def _listed(values: NDArray[Any] | None, scores: Scores) -> Column:
     return [None] * len(scores) if values is None else values.tolist()
+
+
+def _intervals(scores: Scores) -> Column:
+    if scores.low is None or scores.expected is None or scores.high is None:
+        return [None] * len(scores)
+    bounds = (scores.low.tolist(), scores.expected.tolist(), scores.high.tolist())
+    return [
+        RewardInterval(low=low, expected=expected, high=high)
+        for low, expected, high in zip(*bounds, strict=True)
+    ]
 
 
 def _aspects(scores: Scores, manifest: RewardManifest) -> Column:

@@ -106,6 +106,16 @@ class ModelIdentity(BaseModel):
     sha256: str = Field(description="Hash of the stored artifact.")
 
 
+class RewardInterval(BaseModel):
+    """Bounds for one more judgement, and its middle."""
+
+    low: float = Field(
+        description="Nine of ten judgements to come lie between `low` and `high`, 0-1."
+    )
+    expected: float = Field(description="Middle of the interval: the rating to expect, 0-1.")
+    high: float = Field(description="See `low`.")
+
+
 class Said(BaseModel):
     """What a model says of one response beside the score, as far as it was asked."""
 
@@ -117,13 +127,9 @@ class Said(BaseModel):
         description="Raw reward on the scale of the models before: thresholds on it stay, whatever "
         "model comes next.",
     )
-    low: float | None = Field(
-        None, description="Nine of ten judgements to come lie between `low` and `high`, 0-1."
+    interval: RewardInterval | None = Field(
+        None, description="Where judgements to come lie; wider where people differ."
     )
-    expected: float | None = Field(
-        None, description="Middle of the interval: the rating to expect, 0-1."
-    )
-    high: float | None = Field(None, description="See `low`.")
     out_of_domain: bool | None = Field(
         None, description="Whether prompt or response is unlike those the model learned from."
     )

@@ -81,9 +81,8 @@ async def test_details_are_those_of_the_manifest(serve, live_rich, sample):
     for result in reply.json()["results"]:
         assert result["reward"] == pytest.approx(15 + 6 * result["raw"])
         expected = 0.5 + 0.1 * max(-2.0, min(2.0, result["raw"]))
-        assert result["expected"] == pytest.approx(expected)
-        assert result["low"] == pytest.approx(max(0.0, expected - 0.2))
-        assert result["high"] == pytest.approx(min(1.0, expected + 0.2))
+        low, high = max(0.0, expected - 0.2), min(1.0, expected + 0.2)
+        assert result["interval"] == pytest.approx({"low": low, "expected": expected, "high": high})
         assert result["aspects"]["overall"] == pytest.approx(result["score"])
         assert result["aspects"]["bluntness"] == pytest.approx(1 / (1 + math.exp(result["raw"])))
     assert [result["out_of_domain"] for result in reply.json()["results"]] == [False, True]
@@ -99,9 +98,7 @@ async def test_rerank_gives_the_same_details_as_score(serve, live_rich, sample):
 
     for result in ranked.json()["results"]:
         same = scored.json()["results"][result["index"]]
-        assert {name: result[name] for name in ("raw", "low", "high", "out_of_domain")} == {
-            name: same[name] for name in ("raw", "low", "high", "out_of_domain")
-        }
+        assert {name: result[name] for name in EXTRAS} == {name: same[name] for name in EXTRAS}
         assert result["relevance_score"] == same["score"]
 
 
@@ -176,7 +173,7 @@ async def test_what_a_model_cannot_say_is_null(serve, deployment, kind_model, sa
         reply = await client.rerank(sample.kind, **{"return": EXTRAS})
 
     (result,) = reply.json()["results"]
-    assert [result[name] for name in ("low", "expected", "high", "out_of_domain")] == [None] * 4
+    assert [result[name] for name in ("interval", "out_of_domain")] == [None, None]
     assert result["aspects"] == {"overall": pytest.approx(result["relevance_score"])}
     assert result["reward"] == result["raw"]
 
