@@ -26,7 +26,10 @@ Floats = NDArray[np.float64]
 
 
 def surface(responses: Sequence[str]) -> Floats:
-    """Form of each response, shape (n, SURFACE); none of it grows with length.
+    """Form of each response, shape (n, SURFACE): rates and shares, none of which counts length.
+
+    They still go with it: on three sets of human judgements words a sentence correlates .46-.66
+    with log length, capitals -.21 to -.41, the others less. The audit card measures what that does.
 
     Question marks, exclamation marks and words a sentence; commas and line breaks a word; shares of
     digits and of capitals among characters; letters a word; 1 if it ends as sentences end; the
