@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,13 +69,19 @@ def fit_original(
         seed: of the split.
 
     Raises:
-        NotEnoughData: all rows are good or all are not.
+        NotEnoughData: all rows are good or all are not, or there are too few to keep some back.
     """
     labels = (np.array(ratings, dtype=float) >= good_rating).astype(int)
     if min(labels.sum(), len(labels) - labels.sum()) < 2:
         raise NotEnoughData(
             f"Training needs responses rated both {good_rating:g} or more and below; "
             "collect both, or change --good-rating."
+        )
+    held = ceil(test_share * len(labels))
+    if min(held, len(labels) - held) < 2:
+        raise NotEnoughData(
+            f"{held} of {len(labels)} rows would be held out, and two or more must be on either "
+            "side; collect more feedback, or set another test_share."
         )
     features = dense_features(("text",), embedded)
     rows = train_test_split(

@@ -117,6 +117,14 @@ def test_fewer_than_fifty_judgements_are_refused_with_the_count(mode: str, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("share", [0.12, 0.95])
+def test_too_few_rows_for_a_row_split_are_refused(share: float, tmp_path: Path) -> None:
+    params = EmbeddingParams(mode="original", min_rated=2, test_share=share)
+
+    with pytest.raises(NotEnoughData, match=r"of 8 rows would be held out.*test_share"):
+        run(rated_dataset(rows=8, held=0), params, tmp_path / "model")
+
+
 def test_ratings_of_different_prompts_are_enough_to_train_on(tmp_path: Path) -> None:
     trained = run(rated_dataset(), EmbeddingParams(), tmp_path / "model")
 
