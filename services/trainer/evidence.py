@@ -21,7 +21,8 @@ from shared.errors import NotEnoughData
 from shared.ml.scorer import Pair
 
 RatingsAs = Literal["levels", "pairs"]
-_ASPECT_TOP = 5.0  # aspects are rated 0-5
+# Posts say numbers of aspects without their scale: the first of these that holds all of a name's.
+_ASPECT_SCALES = ((0.0, 1.0), (1.0, 5.0), (0.0, 5.0))
 
 Said = PreferencePair | RatedResponse | TiedPair | RankedResponses
 
@@ -99,7 +100,7 @@ def collect_items(
     Raises:
         NotEnoughData: nothing is left to learn from.
     """
-    book = _Book(weights or SourceWeights(), rater_weights or {})
+    book = _Book(weights or SourceWeights(), rater_weights or {}, aspect_scales(rated))
     is_level = ratings_as == "levels"
     said = {one.row_id for one in rankings} | {one.row_id for one in rated if is_level}
     used = [pair for pair in pairs if not (_is_derived(pair) and said.issuperset(pair.row_ids))]
@@ -115,6 +116,23 @@ def collect_items(
     return book.items()
 
 
+def aspect_scales(rated: Sequence[RatedResponse]) -> dict[str, tuple[float, float]]:
+    """By name the worst and the best that an aspect can get: 0 and 1, 1 and 5, or 0 and 5.
+
+    One number alone would not tell: 1 is the best of 0 to 1 and the worst of 1 to 5.
+    """
+    given: dict[str, list[float]] = {}
+    for one in rated:
+        for name, value in one.aspects.items():
+            given.setdefault(name, []).append(value)
+    return {name: _scale_of(min(values), max(values)) for name, values in given.items()}
+
+
+def _scale_of(least: float, most: float) -> tuple[float, float]:
+    holding = (scale for scale in _ASPECT_SCALES if scale[0] <= least and most <= scale[1])
+    return next(holding, _ASPECT_SCALES[-1])
+
+
 def _is_derived(pair: PreferencePair) -> bool:
     return pair.source in ("rating", "ranking")
 
@@ -122,8 +140,13 @@ def _is_derived(pair: PreferencePair) -> bool:
 class _Book:
     """Items by their text, and what was said of them."""
 
-    def __init__(self, weights: SourceWeights, rater_weights: Mapping[str, float]) -> None:
-        self._weights, self._trust = weights, rater_weights
+    def __init__(
+        self,
+        weights: SourceWeights,
+        rater_weights: Mapping[str, float],
+        scales: Mapping[str, tuple[float, float]],
+    ) -> None:
+        self._weights, self._trust, self._scales = weights, rater_weights, scales
         self._places: dict[Pair, int] = {}
         self._group_ids: dict[bytes | str, int] = {}
         self._item_groups: list[int] = []
@@ -178,7 +201,8 @@ class _Book:
 
     def _rate_aspect(self, name: str, item: int, rated: RatedResponse, weight: float) -> None:
         """A number from 0 to 1 as that share of a thumb up and the rest of a thumb down."""
-        value = float(np.clip(rated.aspects[name] / _ASPECT_TOP, 0.0, 1.0))
+        worst, best = self._scales[name]
+        value = float(np.clip((rated.aspects[name] - worst) / (best - worst), 0.0, 1.0))
         ledger = self._aspects.setdefault(name, Ledger())
         for level, share in ((1, value), (0, 1.0 - value)):
             if share > 0:

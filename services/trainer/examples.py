@@ -73,7 +73,7 @@ class RatedResponse(Provenance):
 
     Attributes:
         scale: what the rater was asked for: stars, a number from 0 to 1, or a thumb.
-        aspects: further ratings by name, such as `accuracy`, on the scale 0-5 of the posts.
+        aspects: further ratings by name, such as `accuracy`; 0-1, 1-5 or 0-5 as posted.
     """
 
     prompt: str

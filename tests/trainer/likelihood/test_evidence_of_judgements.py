@@ -110,6 +110,26 @@ def test_ratings_beside_the_whole_become_evidence_of_their_own() -> None:
     assert tone.standards == (Standard("thumbs", "ann"), Standard("thumbs"))
 
 
+@pytest.mark.parametrize(
+    ("given", "shares"),
+    [
+        ((0.9, 0.25, 1.0), [0.9, 0.25, 1.0]),  # 0 to 1
+        ((4, 1, 5), [0.75, 0.0, 1.0]),  # 1 to 5
+        ((4, 0, 5), [0.8, 0.0, 1.0]),  # 0 to 5
+    ],
+)
+def test_the_scale_of_an_aspect_is_told_by_all_its_numbers(given, shares) -> None:
+    rated = [
+        RatedResponse("q", f"{at}", 3, "h", f"{at}", aspects={"tone": value})
+        for at, value in enumerate(given)
+    ]
+
+    tone = collect_items([], rated).aspects["tone"]
+
+    up = np.bincount(tone.ratings.item, tone.weight * tone.ratings.level, 3)
+    assert up == pytest.approx(shares)
+
+
 def test_everything_switched_off_is_refused() -> None:
     with pytest.raises(NotEnoughData, match="switched off"):
         collect_items([CHOICE], [], weights=SourceWeights(preference=0))
