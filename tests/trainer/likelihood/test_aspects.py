@@ -44,7 +44,7 @@ def test_responses_nobody_rated_on_an_aspect_do_not_shift_it() -> None:
     items = collect_items(
         [],
         [
-            rated(at, **({"tone": float(round(5 * share[at]))} if is_rated[at] else {}))
+            rated(at, **({"tone": float(round(1 + 4 * share[at]))} if is_rated[at] else {}))
             for at in range(400)
         ],
     )
