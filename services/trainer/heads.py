@@ -42,7 +42,6 @@ def fit_weights(
     *,
     grid: Sequence[float],
     seed: int,
-    strength: Floats | None = None,
 ) -> FittedWeights:
     """Weights at the penalty whose out-of-fold log-likelihood is best.
 
@@ -52,17 +51,15 @@ def fit_weights(
         item_groups: prompt group of each item, shape (n,); no group is in two folds.
         grid: values of C to try, ascending.
         seed: of the folds.
-        strength: s of each feature, shape (f,), 1 unless given: its penalty is w² / 2Cs².
 
     Raises:
         NotEnoughData: there are fewer than two prompt groups.
     """
     folds = list(grouped_folds(evidence.group, seed=seed))
-    shape = np.ones(features.shape[1]) if strength is None else strength**-2.0
+    width = features.shape[1]
+    penalties = [np.full(width, 1 / inverse_l2) for inverse_l2 in grid]
     with threadpool_limits(limits=1):  # such small products took 30 times as long on two threads
-        found: Fitted = fit_path(
-            features, evidence, item_groups, [shape / inverse_l2 for inverse_l2 in grid], folds
-        )
+        found: Fitted = fit_path(features, evidence, item_groups, penalties, folds)
     return FittedWeights(found.point.weights, grid[found.best], found.rewards, found.loss)
 
 
