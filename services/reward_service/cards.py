@@ -87,10 +87,15 @@ def _reference(
 ReferenceDep = Annotated[Reference, Depends(_reference)]
 
 
-@router.get("/card", summary="The audit of a model version", responses=problems(*_ERRORS))
-async def get_card(reference: ReferenceDep, cards: CardsDep) -> AuditReport:
+@router.get(
+    "/card",
+    summary="The audit of a model version",
+    response_model=AuditReport,
+    responses=problems(*_ERRORS),
+)
+async def get_card(reference: ReferenceDep, cards: CardsDep) -> Response:
     """How far the model can be trusted: findings in sentences, and the numbers behind them."""
-    return AuditReport.model_validate_json(await cards.read(reference, AUDIT_FILE))
+    return Response(await cards.read(reference, AUDIT_FILE), media_type="application/json")
 
 
 @router.get(

@@ -1,6 +1,7 @@
 """What an audit found, in sentences: first what people need to know before they trust a model."""
 
 from collections.abc import Iterator
+from math import log2
 
 from shared.contracts.audit import (
     Accuracy,
@@ -160,9 +161,11 @@ def _learning(curve: LearningCurve) -> Finding:
         text = f"Whether more labels would help was not measured: {curve.why_left_out}."
         return _said("unknown", "learning", text)
     most, before = curve.points[-1], curve.points[-2]
+    doublings = log2(most.judgements / before.judgements)
+    each = f", {100 * curve.last_gain.value / doublings:+.1f} a doubling" if doublings > 1.5 else ""
     text = (
         f"All {most.judgements} judgements instead of {before.judgements} change the accuracy by "
-        f"{_points(curve.last_gain)}: "
+        f"{_points(curve.last_gain)}{each}: "
     )
     if curve.verdict == "rising":
         return _said("note", "learning", f"{text}more labels are likely to help.")

@@ -1,10 +1,11 @@
 """Whether more labels would help: accuracy of models trained on parts of the feedback.
 
 Parts are nested and never split a prompt group. Only what is cheap is trained again: the encoder
-reads each text once, and parts with more than `MOST_JUDGED` judgements are skipped.
+reads each text once, and no part has more than `MOST_JUDGED` judgements.
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from services.trainer.audit.held_out import Compared, Rewards
 from services.trainer.audit.intervals import mean_difference, share
-from services.trainer.examples import PreferencePair, RewardDataset
+from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
 from services.trainer.heads import Floats
 from services.trainer.reward_metrics import hits
 from shared.contracts.audit import LearningCurve, LearningPoint
@@ -29,7 +30,7 @@ MOST_JUDGED = 1000
 FEWEST_JUDGED = 30
 KEPT_WINDOWS = 50_000
 
-_PARTS = (0.125, 0.25, 0.5)
+_PARTS = (0.25, 0.5, 1.0)  # of the largest part, which is half of all or what is cheap
 _FLAT = 0.01
 _FEWEST_PAIRS = 20
 
@@ -44,7 +45,7 @@ def learning_curve(
         return _left_out(f"fewer than {_FEWEST_PAIRS} comparisons are held out")
     parts = list(_scored_parts(refit, dataset, compared.pairs, seed))
     if not parts:
-        return _left_out("there is too little feedback, or too much, to train on parts of it")
+        return _left_out("there is too little feedback to train on parts of it")
     full = LearningPoint(
         judgements=_judged(dataset), accuracy=share(compared.hits, compared.groups)
     )
@@ -123,13 +124,10 @@ def _scored_parts(
     refit: Refit, dataset: RewardDataset, pairs: Sequence[PreferencePair], seed: int
 ) -> Iterator[tuple[int, Floats]]:
     """Judgements of each part, and the hits of the model that learned from it."""
-    groups = sorted({one.group for one in _train_rows(dataset)}, key=str)
-    order = np.random.default_rng(seed).permutation(len(groups))
-    for share_of_groups in _PARTS:
-        count = round(share_of_groups * len(groups))
-        part = part_of(dataset, {groups[at] for at in order[:count]})
+    for groups in _nested(dataset, seed):
+        part = part_of(dataset, groups)
         judged = _judged(part)
-        if not FEWEST_JUDGED <= judged <= MOST_JUDGED:
+        if judged < FEWEST_JUDGED:
             continue
         try:
             scorer = refit(part)
@@ -138,9 +136,25 @@ def _scored_parts(
         yield judged, hits(Compared.of(pairs, Rewards(scorer)).margins)
 
 
+def _nested(dataset: RewardDataset, seed: int) -> Iterator[set[bytes | str]]:
+    """Prompt groups of parts of so many judgements, each part within the next."""
+    judged = Counter(one.group for one in _judgements(dataset))
+    groups = sorted({one.group for one in _train_rows(dataset)}, key=str)
+    order = [groups[at] for at in np.random.default_rng(seed).permutation(len(groups))]
+    reached = np.cumsum([judged[group] for group in order])
+    largest = min(judged.total() / 2, MOST_JUDGED)
+    for part in _PARTS:
+        yield set(order[: np.searchsorted(reached, part * largest, side="right")])
+
+
 def _judged(dataset: RewardDataset) -> int:
-    """Judgements to learn from, a comparison made of ratings not counted again."""
-    return replace(dataset, test_pairs=(), test_rated=()).judged
+    return len(_judgements(dataset))
+
+
+def _judgements(dataset: RewardDataset) -> list[RatedResponse | PreferencePair]:
+    """What there is to learn from, a comparison made of ratings not counted again."""
+    compared = [pair for pair in dataset.train_pairs if pair.source != "rating"]
+    return [*dataset.train_rated, *compared]
 
 
 def _train_rows(dataset: RewardDataset) -> Iterator[Any]:

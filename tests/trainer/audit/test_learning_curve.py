@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from services.trainer.audit.findings import findings
 from services.trainer.audit.held_out import Compared, Rewards
 from services.trainer.audit.learning import (
     MOST_JUDGED,
@@ -9,6 +10,7 @@ from services.trainer.audit.learning import (
     part_of,
 )
 from services.trainer.examples import PreferencePair, RewardDataset, TiedPair
+from shared.contracts.audit import AuditReport
 from shared.errors import NotEnoughData
 from shared.ml.backbones import default_encoder_folder
 from shared.ml.encoder import open_encoder
@@ -49,13 +51,18 @@ def test_a_recipe_that_learned_all_it_can_is_said_to_be_flat(world):
     assert curve.last_gain.value == 0.0
 
 
-def test_parts_that_would_take_long_are_left_out(world):
+def test_of_much_feedback_parts_are_learned_from_that_do_not_take_long(world):
     judged = world(2, prompts=3000)
 
     curve = curve_of(judged, split(judged, 5600), lambda count: 1000 / count)
 
-    assert [one.judgements for one in curve.points] == [700, 5600]
-    assert max(one.judgements for one in curve.points[:-1]) <= MOST_JUDGED
+    largest = MOST_JUDGED
+    assert [one.judgements for one in curve.points] == [largest / 4, largest / 2, largest, 5600]
+    nothing = dict.fromkeys(("accuracy", "length", "prompt", "ratings", "position"))
+    empty = dict.fromkeys(("template", "calibration", "slices", "fairness", "representation"), [])
+    told = findings(AuditReport.model_construct(**nothing, **empty, learning=curve))
+    gain = 100 * curve.last_gain.value / np.log2(5600 / largest)
+    assert f"{gain:+.1f} a doubling" in told[-1].text
 
 
 def test_a_recipe_that_cannot_train_again_says_so(world):
