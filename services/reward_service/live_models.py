@@ -241,9 +241,10 @@ class LiveModels:
         return slot
 
     def _evict(self) -> None:
-        """Forget the slots asked for longest ago; requests under way keep their model."""
-        oldest_first = [key for key in self._slots if key != self._default]
-        for key in oldest_first[: max(0, len(self._slots) - self._capacity)]:
+        """Forget empty slots, then those asked for longest ago; requests keep their model."""
+        others = [key for key in self._slots if key != self._default]
+        others.sort(key=lambda key: self._slots[key].model is not None)
+        for key in others[: max(0, len(self._slots) - self._capacity)]:
             del self._slots[key]
 
     def _may_be_empty(self, reference: Reference) -> bool:

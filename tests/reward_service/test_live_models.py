@@ -164,6 +164,20 @@ async def test_the_models_asked_for_longest_ago_make_room(
     assert {model["reference"] for model in loaded} == {"reward:champion", "reward@2"}
 
 
+async def test_projects_without_a_model_push_no_model_out_of_memory(serve, deployment, live_kind):
+    async with serve(reward_loaded_models=2) as client:
+        await client.rerank("a", model="reward@1")
+        own = client.http.headers["Authorization"]
+        for project_id in (2, 3):
+            key = await deployment.key("score", project_id=project_id)
+            client.http.headers["Authorization"] = f"Bearer {key}"
+            assert (await client.rerank("a")).json()["fallback"] is True
+        client.http.headers["Authorization"] = own
+        loaded = (await client.get("/models/live")).json()["loaded"]
+
+    assert {model["reference"] for model in loaded} == {"reward:champion", "reward@1"}
+
+
 async def test_a_retired_version_does_not_serve(serve, deployment, kind_model):
     version = await deployment.register(kind_model)
     async with deployment.sessions.begin() as session:
