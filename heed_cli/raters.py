@@ -1,7 +1,8 @@
-"""`heed raters list | agreement | lookup`."""
+"""`heed raters list | agreement | confusions | lookup`."""
 
 import json
 from dataclasses import asdict
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from services.trainer.datasets import Evidence
     from services.trainer.raters.agreement import AgreementOn
     from services.trainer.raters.bursts import Burst
+    from services.trainer.raters.confusions import RaterConfusions
     from services.trainer.raters.report import RaterLine, RaterReport
     from services.trainer.workplace import Workplace
     from shared.agreement.alpha import Estimate
@@ -28,6 +30,14 @@ DatasetId = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 UNKNOWN = "–"
+_SHOWN = 0.05  # rarer confusions are in the JSON
+
+
+class Kind(StrEnum):
+    """Kinds of judgements that are categories."""
+
+    THUMBS = "thumbs"
+    STARS = "stars"
 
 
 @app.command("list")
@@ -83,6 +93,28 @@ def agreement(
 
 
 @app.command()
+def confusions(
+    kind: Annotated[Kind, typer.Option(help="What was said.")] = Kind.THUMBS,
+    dataset: DatasetId = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """What each rater says where the truth is something else, by Dawid and Skene's method."""
+    from services.trainer.raters.confusions import confusions_of
+    from services.trainer.raters.judgements import opinions
+
+    found = confusions_of(opinions(_read(dataset, data_dir)), kind.value)
+    if as_json:
+        say(json.dumps([asdict(one) for one in found], indent=2))
+        return
+    if not found:
+        hint(f"No two raters have judged the same in {kind.value} yet, or all said the same.")
+        return
+    headings = ("rater", "judgements", "informed", *(f"{true} said as" for true in found[0].says))
+    _print_table(headings, [_confusion_cells(one) for one in found])
+
+
+@app.command()
 def lookup(
     identity: Annotated[str, typer.Argument(help="The id as your application sent it.")],
     project: Annotated[int, typer.Option(min=1, help="The project it was sent to.")] = 1,
@@ -129,6 +161,14 @@ def _agreement_cells(one: "AgreementOn") -> list[str | Text]:
     figures = (_estimate(one.agreement.alpha), _estimate(one.agreement.percent))
     kappa = UNKNOWN if one.kappa is None else f"{one.kappa:.2f}"
     return [one.kind, one.name, *counts, *figures, kappa]
+
+
+def _confusion_cells(one: "RaterConfusions") -> list[str | Text]:
+    said = [
+        ", ".join(f"{name} {share:.0%}" for name, share in row.items() if share >= _SHOWN)
+        for row in one.says.values()
+    ]
+    return [one.rater, str(one.judgements), f"{one.informedness:.2f}", *said]
 
 
 def _show_bursts(report: "RaterReport") -> None:

@@ -97,6 +97,18 @@ async def test_agreement_is_shown_by_kind_by_agent_and_by_month(heed):
 
 
 @pytest.mark.usefixtures("judged")
+async def test_confusions_show_who_says_what_of_which_truth(heed):
+    found = json.loads(await heed("confusions", "--kind", "stars", "--json"))
+    table = await heed("confusions", "--kind", "stars")
+
+    contrary = next(one for one in found if one["rater"] == "r_contrary")
+    assert [one["judgements"] for one in found] == [40] * 4
+    assert max(contrary["says"]["5"], key=contrary["says"]["5"].get) == "1"
+    assert next(line for line in table.splitlines() if line.startswith("r_a")).split()[1] == "40"
+    assert "No two raters" in await heed("confusions")
+
+
+@pytest.mark.usefixtures("judged")
 async def test_a_frozen_dataset_says_what_its_posts_say(heed, sessions, freezing):
     live = await heed("agreement", "--json")
     async with sessions.begin() as session:

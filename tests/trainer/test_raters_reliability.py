@@ -13,6 +13,7 @@ from services.trainer.examples import (
     RewardDataset,
     TiedPair,
 )
+from services.trainer.raters.confusions import confusions_of
 from services.trainer.raters.dawid_skene import fit_confusions
 from services.trainer.raters.judgements import collect_comparisons, opinions
 from services.trainer.raters.noisy_bradley_terry import Comparisons, fit_reliability
@@ -152,6 +153,39 @@ def test_dawid_skene_tells_careful_random_and_contrary_raters_apart():
     assert informed[:4] == pytest.approx([0.8, 0.8, 0.7, 0.8], abs=0.12)
     assert informed[4] == pytest.approx(0.0, abs=0.12)
     assert informed[5] == pytest.approx(-0.8, abs=0.12)
+
+
+def test_confusions_name_what_a_rater_never_says():
+    rng = np.random.default_rng(5)
+    is_good = rng.random(200) < 0.5
+    thumbs = {
+        **{name: is_good ^ (rng.random(200) < 0.1) for name in ("a", "b", "c")},
+        "kind": np.ones(200, dtype=bool),
+    }
+    rated = [
+        RatedResponse(f"p {at}", "r", 4.0 if theirs[at] else 2.0, f"{at:02x}", f"{rater} {at}",
+                      scale="thumbs", rater=rater)
+        for rater, theirs in thumbs.items() for at in range(200)
+    ]  # fmt: skip
+    rated.append(RatedResponse("alone", "r", 2.0, "ff", "row", scale="thumbs", rater="hermit"))
+
+    found = {one.rater: one for one in confusions_of(opinions(Evidence(rated=rated)), "thumbs")}
+
+    assert set(found) == set(thumbs)
+    assert found["kind"].says["down"]["up"] > 0.9
+    assert found["kind"].informedness == pytest.approx(0.0, abs=0.1)
+    assert found["a"].says["down"]["down"] == pytest.approx(0.9, abs=0.07)
+    assert found["a"].informedness == pytest.approx(0.8, abs=0.12)
+
+
+def test_nobody_confuses_anything_where_all_say_the_same():
+    alike = [
+        RatedResponse(f"p {at}", "r", 4.0, f"{at:02x}", f"{rater} {at}", rater=rater)
+        for at in range(9) for rater in "ab"
+    ]  # fmt: skip
+
+    assert confusions_of(opinions(Evidence(rated=alike)), "stars") == []
+    assert confusions_of([], "thumbs") == []
 
 
 def choice(at: int, rater: str | None, *, is_right: bool) -> PreferencePair:
