@@ -53,7 +53,7 @@ def _from_hub(name: str) -> ResolvedBackbone:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ConfigError(
             f"--base-model {name} is not on this machine and cannot be downloaded "
-            f"({type(error).__name__}); name a local folder or leave it out for the default."
+            f"({type(error).__name__}); name a local folder or all-MiniLM-L6-v2, which is here."
         ) from None
     refuse_unsafe_folder(folder)
     if not list(folder.glob("*.safetensors")):

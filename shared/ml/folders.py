@@ -10,7 +10,13 @@ from shared.errors import ArtifactError
 _CODE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".py"})
 _BACKBONE_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model"})
 _NOT_BACKBONE = frozenset(
-    {"audit.json", "data_config.json", "reward_model.json", "trainer_state.json"}
+    {
+        "audit.json",
+        "data_config.json",
+        "domain.safetensors",
+        "reward_model.json",
+        "trainer_state.json",
+    }
 )
 
 

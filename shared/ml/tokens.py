@@ -8,6 +8,8 @@ from tokenizers import Tokenizer
 
 from shared.errors import ArtifactError
 
+_TEXTS_AT_ONCE = 256  # what `tokenizers` keeps of a token is a hundred times its id
+
 
 @dataclass(frozen=True)
 class Window:
@@ -40,8 +42,12 @@ class TextTokenizer:
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, without special tokens and without a limit."""
-        encoded = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        return [item.ids for item in encoded]
+        found: list[list[int]] = []
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            some = list(texts[start : start + _TEXTS_AT_ONCE])
+            encoded = self._tokenizer.encode_batch(some, add_special_tokens=False)
+            found += [item.ids for item in encoded]
+        return found
 
     def token_id(self, token: str) -> int | None:
         """The id of one token of the vocabulary, or None."""

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 import torch
-from support.tiny_bert import WORDS, save_tiny_bert
+from support.tiny_bert import save_tiny_bert
 from transformers import (
     AutoModelForSequenceClassification,
     BertModel,
@@ -22,7 +22,11 @@ from services.trainer.examples import (
     RewardDataset,
     TiedPair,
 )
-from services.trainer.recipes.transformer_reward import TransformerParams, fine_tune, train
+from services.trainer.recipes.transformer_reward import (
+    TransformerParams,
+    fine_tune,
+    train,
+)
 from services.trainer.reward_metrics import pair_margins
 from services.trainer.trained import TrainedReward
 from services.trainer.training import train_reward_model
@@ -205,27 +209,12 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
     assert newest_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
 
 
-def test_the_prompt_is_cut_from_the_left_before_the_response(tiny_bert: Path) -> None:
-    window = Truncation(prompt_tokens=8, response_tokens=8)
-    tokenizer = PairTokenizer(tiny_bert, window, separator="[SEP]")
-
-    long_prompt, long_response = tokenizer.windows(
-        [Pair("what is the sky one two", "kind and"), Pair("what is", "kind " * 9)]
-    )
-
-    words = [[WORDS[token] for token in one.ids] for one in (long_prompt, long_response)]
-    assert words[0] == ["[CLS]", "sky", "one", "two", "[SEP]", "kind", "and", "[SEP]"]
-    assert words[1] == ["[CLS]", "[SEP]", "kind", "kind", "kind", "kind", "kind", "[SEP]"]
-    assert long_prompt.truncated
-    assert long_response.truncated
-
-
 def test_pairs_that_look_the_same_in_the_window_are_dropped_and_counted(tiny_bert: Path) -> None:
     tokenizer = PairTokenizer(
         tiny_bert, Truncation(prompt_tokens=0, response_tokens=6), separator="[SEP]"
     )
     same = PreferencePair("what", "one one one one", "one one one two", group="a")
-    other = PreferencePair("what", "kind", "rude", group="b")
+    other = PreferencePair("what", "kind and kind and", "rude", group="b")
     judgements = collect_judgements(RewardDataset([same, other], [], [], [], "sha256:test"))
 
     read = tokenise(tokenizer, judgements)
@@ -290,6 +279,13 @@ def test_ties_and_rankings_teach_as_well_as_pairs_do(tiny_bert: Path, tmp_path: 
     ).reward
     assert best > middle > worst
     assert abs(best - tied) < best - worst
+
+
+def test_training_that_diverges_is_refused_with_what_to_do(
+    tiny_bert: Path, dataset: RewardDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="lower learning_rate"):
+        trained_on(dataset, tmp_path / "model", tiny_bert, epochs=1, learning_rate=1e30)
 
 
 def test_feedback_that_is_switched_off_is_not_learned_from(dataset: RewardDataset) -> None:

@@ -7,9 +7,10 @@ step that is kept: fine-tuning on little feedback overfits within an epoch or tw
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from services.trainer.audit.plots import plot_progress
 from services.trainer.audit.population import population_of
 from services.trainer.backbones import ResolvedBackbone, resolve_backbone
 from services.trainer.calibration import fit_calibration
+from services.trainer.domain import fit_domain
+from services.trainer.evidence import switched_on
 from services.trainer.examples import RewardDataset, require_judged
+from services.trainer.groups import numbered
 from services.trainer.likelihood.terms import level_of
 from services.trainer.process import response_metrics
 from services.trainer.raters.weights import weigh_raters
@@ -38,9 +42,11 @@ from services.trainer.transformer.judgements import (
     validation_split,
 )
 from shared.contracts.manifest import Backbone, Calibration, Golden, RewardManifest, Truncation
+from shared.ml.domain import DOMAIN_FILE, DomainModel
 from shared.ml.folders import sha256_of_backbone
+from shared.ml.pooled import last_layers
 from shared.ml.scorer import Pair
-from shared.ml.transformer_scorer import PairTokenizer, TransformerScorer
+from shared.ml.transformer_scorer import PairTokenizer, TransformerScorer, as_embedded
 
 _FP32_TOLERANCE = 1e-4
 
@@ -99,7 +105,8 @@ def train(
     given, dataset = dataset, params.learned_from(dataset)
     require_judged(dataset, params.min_rated)
     population = population_of(params.population)
-    raters = weigh_raters(dataset) if params.weigh_raters else None
+    heard = switched_on(dataset, params.weights)
+    raters = weigh_raters(heard) if params.weigh_raters else None
     judgements = collect_judgements(dataset, params.weights, raters.weights if raters else {})
     kept, held = validation_split(judgements, seed=params.seed)
     progress(0.0, "model", {})
@@ -108,20 +115,23 @@ def train(
     work.mkdir(parents=True, exist_ok=True)
     tuned = fine_tune(source, kept, held, params, work=work, progress=progress)
     draft = _draft(dataset, params, source, tuned, code_version)
-    draft = _with_calibration(draft, dataset, params, scorer=tuned.scorer(draft), held=held)
+    draft, domain = _with_self_knowledge(draft, dataset, params, tuned=tuned, held=held)
     progress(0.9, "evaluate", {})
+    scorer = tuned.scorer(draft, domain)
     evaluation = evaluate(
-        tuned.scorer(draft),
+        scorer,
         dataset,
         good_rating=params.good_rating,
         recipe=tuned.report
         | dict(raters.metrics if raters else {})
-        | response_metrics(tuned.scorer(draft), given),
+        | response_metrics(scorer, given),
         population=population,
     )
 
     def fill(stage: Path) -> None:
         shutil.copytree(tuned.folder, stage, dirs_exist_ok=True, copy_function=shutil.copyfile)
+        if domain is not None:
+            (stage / DOMAIN_FILE).write_bytes(domain.to_bytes())
         plot_progress(stage, tuned.history)
 
     trained = store_reward(output, draft, evaluation, fill=fill, secret=secret)
@@ -141,9 +151,11 @@ class TunedModel:
     report: Metrics
     history: list[dict[str, float]]
 
-    def scorer(self, manifest: RewardManifest) -> TransformerScorer:
+    def scorer(
+        self, manifest: RewardManifest, domain: DomainModel | None = None
+    ) -> TransformerScorer:
         """What scores as `manifest` says."""
-        return TransformerScorer(manifest, self.model, self.tokenizer)
+        return TransformerScorer(manifest, self.model, self.tokenizer, domain)
 
 
 def fine_tune(
@@ -181,7 +193,7 @@ def fine_tune(
     classifier, processing = open_pretrained(source.folder, adapting, seed=params.seed)
     folder = work / "model"
     processing.save_pretrained(folder)
-    truncation = _truncation(params, classifier)
+    truncation = _truncation(params, classifier, processing.model_max_length)
     separator = processing.sep_token or "\n\n"
     tokenizer = PairTokenizer(folder, truncation, separator=separator)
     rows = tokenise(tokenizer, kept), tokenise(tokenizer, held)
@@ -207,9 +219,10 @@ def fine_tune(
     return TunedModel(plain, tokenizer, folder, truncation, separator, report, tuned.history)
 
 
-def _truncation(params: TransformerParams, model: Any) -> Truncation:
-    limit = getattr(model.config, "max_position_embeddings", None) or params.max_tokens
-    window = min(params.max_tokens, limit)
+def _truncation(params: TransformerParams, model: Any, most: int) -> Truncation:
+    """The window asked for, as far as model and tokenizer go: RoBERTa has places it cannot use."""
+    places = getattr(model.config, "max_position_embeddings", None) or params.max_tokens
+    window = min(params.max_tokens, places, most)
     return Truncation(prompt_tokens=window if params.read_prompt else 0, response_tokens=window)
 
 
@@ -232,29 +245,40 @@ def _report(kept: TokenJudgements, held: TokenJudgements) -> Metrics:
     }
 
 
-def _with_calibration(
+def _with_self_knowledge(
     draft: RewardManifest,
     dataset: RewardDataset,
     params: TransformerParams,
     *,
-    scorer: TransformerScorer,
+    tuned: TunedModel,
     held: Sequence[Judgement],
-) -> RewardManifest:
+) -> tuple[RewardManifest, DomainModel | None]:
     """The manifest with what validation judgements say, whose groups were not trained on."""
-    items = list(dict.fromkeys(item for one in held for item in one.items))
-    rewards = dict(zip(items, scorer.score(items).reward.tolist(), strict=True))
+    groups = {item: one.group for one in held for item in one.items}
+    items = list(groups)
+    scorer = tuned.scorer(draft)
+    found = None
+    if len(last_layers(tuned.model)) == 1:
+        read, vectors = scorer.rewards_and_vectors(items)
+        numbers = numbered([groups[item] for item in items])
+        found = fit_domain(as_embedded(vectors), numbers, ("response",), seed=params.seed)
+    else:
+        read = scorer.score(items).reward
+    rewards = dict(zip(items, read.tolist(), strict=True))
     calibration = _calibrate(rewards, held, good_rating=params.good_rating)
     conformal = fit_interval(
         dataset, rewards, calibration, good_rating=params.good_rating, seed=params.seed
     )
-    return draft.model_copy(update={"calibration": calibration, "conformal": conformal})
+    domain, model = found or (None, None)
+    known = {"calibration": calibration, "conformal": conformal, "domain": domain}
+    return draft.model_copy(update=known), model
 
 
 def _calibrate(
     rewards: Mapping[Pair, float], held: Sequence[Judgement], *, good_rating: float
 ) -> Calibration:
     """Platt on the validation judgements."""
-    found = [case for one in held for case in _good_or_not(one, good_rating)]
+    found = list(_good_or_not(held, good_rating))
     if not found:
         return Calibration(slope=1.0, intercept=0.0, method="none")
     return fit_calibration(
@@ -263,12 +287,20 @@ def _calibrate(
     )
 
 
-def _good_or_not(one: Judgement, good_rating: float) -> list[tuple[Pair, bool]]:
-    """Responses that were called good or not: rated ones, and both sides of a choice."""
-    if one.kind == Kind.RATING:
-        least = max(level_of(good_rating, one.scale), 1)
-        return [(one.items[0], one.level >= least)]
-    return list(zip(one.items, (True, False), strict=True)) if one.kind == Kind.WIN else []
+def _good_or_not(held: Sequence[Judgement], good_rating: float) -> Iterator[tuple[Pair, bool]]:
+    """Responses that were called good or not, as `calibration.good_labels` has it.
+
+    A rated one is good from `good_rating` on, an unrated one in each comparison that it won.
+    """
+    rated = {one.items[0] for one in held if one.kind == Kind.RATING}
+    for one in held:
+        if one.kind == Kind.RATING:
+            yield one.items[0], one.level >= max(level_of(good_rating, one.scale), 1)
+        elif one.kind in (Kind.WIN, Kind.RANKING):
+            for sides in combinations(one.items, 2):
+                for item, is_good in zip(sides, (True, False), strict=True):
+                    if item not in rated:
+                        yield item, is_good
 
 
 def _draft(

@@ -23,7 +23,7 @@ class Collator:
 
     def __init__(self, pad: int, raters: Mapping[str, int]) -> None:
         """Pad with the id `pad`; `raters` gives each known rater a place from 1 on."""
-        self._pad = pad
+        self.pad = pad
         self._raters = raters
 
     def __call__(self, rows: Sequence[TokenJudgement]) -> dict[str, Tensor]:
@@ -34,7 +34,7 @@ class Collator:
     def read(self, windows: Sequence[Ids]) -> dict[str, Tensor]:
         """`input_ids` and `attention_mask`, shape (u, T)."""
         longest = max(map(len, windows))
-        padded = [[*ids, *[self._pad] * (longest - len(ids))] for ids in windows]
+        padded = [[*ids, *[self.pad] * (longest - len(ids))] for ids in windows]
         mask = [[1] * len(ids) + [0] * (longest - len(ids)) for ids in windows]
         return {"input_ids": torch.tensor(padded), "attention_mask": torch.tensor(mask)}
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from services.trainer.transformer.batches import Collator, Ids
 from services.trainer.transformer.judgements import TokenJudgement
-from services.trainer.transformer.model import RewardLikelihood, Thresholds
+from services.trainer.transformer.model import RewardLikelihood, Thresholds, off_centre
 from shared.errors import ConfigError
+from shared.ml.pooled import last_layers, rows_read
 
 _GRID = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3)  # L2 on standardised weights, the strongest first
 _LBFGS_STEPS = 60
@@ -49,8 +50,11 @@ def fit_head(
     features = frozen_features(model, collator, windows, batch_size=batch_size)
     used = torch.unique(collator.terms(kept, windows)["places"])
     seen = features[used[used >= 0]]
-    centre, spread = seen.mean(dim=0), seen.std(dim=0, correction=0).clamp(min=_LEAST_SPREAD)
-    scaled = (features - centre) / spread
+    spread = seen.std(dim=0, correction=0).clamp(min=_LEAST_SPREAD)
+    # a decoder's last layer has no bias that could take the centre back
+    centre = torch.zeros_like(spread) if last.bias is None else seen.mean(dim=0)
+    del seen
+    scaled = features.sub_(centre).div_(spread)
     path = _Path(scaled, collator.terms(kept, windows), collator.terms(held, windows), model)
     loss, penalty, weights, thresholds = path.best()
     with torch.no_grad():
@@ -67,13 +71,8 @@ def last_layer(classifier: nn.Module) -> nn.Linear:
     Raises:
         ConfigError: there is none, or more than one.
     """
-    found = [
-        layer
-        for layer in classifier.modules()
-        if isinstance(layer, nn.Linear)
-        and layer.out_features == 1
-        and layer.weight.requires_grad  # adapters keep an untrained copy beside it
-    ]
+    # adapters keep an untrained copy beside it
+    found = [layer for layer in last_layers(classifier) if layer.weight.requires_grad]
     if len(found) != 1:
         raise ConfigError(
             "The model has no single last layer with one output; train without head_first."
@@ -97,17 +96,10 @@ def frozen_features(
         for start in range(0, len(order), 2 * batch_size):
             batch = collator.read([windows[at] for at in order[start : start + 2 * batch_size]])
             model.rewards(**{name: ids.to(device) for name, ids in batch.items()})
-            found.append(_at_the_end(caught.pop(), batch["attention_mask"]).double().cpu())
+            read = rows_read(caught.pop(), batch["input_ids"], collator.pad)
+            found.append(read.double().cpu())
     handle.remove()
     return torch.cat(found)[torch.from_numpy(np.argsort(order))]
-
-
-def _at_the_end(inputs: Tensor, mask: Tensor) -> Tensor:
-    """One row a window; a decoder's last layer reads every token, of which the last one counts."""
-    if inputs.ndim == 2:
-        return inputs
-    ends = mask.sum(dim=1).to(inputs.device) - 1
-    return inputs[torch.arange(len(inputs), device=inputs.device), ends]
 
 
 class _Path:
@@ -122,6 +114,7 @@ class _Path:
     ) -> None:
         self._features = features
         self._kept, self._held = kept, held
+        self._centring = model.centring
         self._thresholds = Thresholds(model.thresholds.shifts.shape[0] - 1).double()
         self._weights = nn.Parameter(torch.zeros(features.shape[1], dtype=torch.float64))
 
@@ -136,17 +129,19 @@ class _Path:
 
         def closure() -> Tensor:
             search.zero_grad()
-            loss = self._mean_loss(self._kept) * len(self._kept["kind"])
+            rewards = self._features @ self._weights
+            loss = self._mean_loss(self._kept, rewards)
+            loss = loss + self._centring * off_centre(rewards, self._kept)
+            loss = loss * len(self._kept["kind"])
             loss = loss + 0.5 * penalty * self._weights.square().sum() + self._thresholds.penalty()
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
         search.step(closure)  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            held = float(self._mean_loss(self._held))
+            held = float(self._mean_loss(self._held, self._features @ self._weights))
         state = {name: one.clone() for name, one in self._thresholds.state_dict().items()}
         return held, penalty, self._weights.detach().clone(), state
 
-    def _mean_loss(self, said: dict[str, Tensor]) -> Tensor:
-        rewards = self._features @ self._weights
+    def _mean_loss(self, said: dict[str, Tensor], rewards: Tensor) -> Tensor:
         return (self._thresholds.losses(rewards, said) * said["weight"]).mean()

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-import numpy as np
-
 from services.trainer.evidence import SourceWeights
 from services.trainer.examples import (
     PreferencePair,
@@ -19,6 +17,7 @@ from services.trainer.examples import (
     Scale,
     TiedPair,
 )
+from services.trainer.groups import numbered
 from services.trainer.heads import grouped_folds
 from services.trainer.likelihood.terms import level_of
 from shared.errors import NotEnoughData
@@ -122,7 +121,7 @@ def validation_split(
             "There is nothing to learn from: every kind of feedback in the dataset is switched "
             "off, or none was given."
         )
-    _, groups = np.unique(np.array([one.group for one in judgements]), return_inverse=True)
+    groups = numbered([one.group for one in judgements])
     kept, held = next(grouped_folds(groups, seed=seed))
     return [judgements[at] for at in kept], [judgements[at] for at in held]
 
@@ -135,9 +134,10 @@ def tokenise(tokenizer: PairTokenizer, judgements: Sequence[Judgement]) -> Token
     """
     windows = iter(tokenizer.windows([item for one in judgements for item in one.items]))
     rows, truncated = [], 0
+    numbers: dict[int, int] = {}  # one object for each id, however often it comes
     for one in judgements:
         read = [next(windows) for _ in one.items]
-        ids = tuple(tuple(window.ids) for window in read)
+        ids = tuple(tuple(numbers.setdefault(at, at) for at in window.ids) for window in read)
         if len(ids) == 1 or len(set(ids)) > 1:
             rows.append(TokenJudgement(one, ids))
             truncated += any(window.truncated for window in read)

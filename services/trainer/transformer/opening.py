@@ -53,7 +53,7 @@ def open_pretrained(folder: Path, adapting: Adapting, *, seed: int) -> tuple[Any
     """A classifier with one fresh output and its tokenizer; never runs code of the folder.
 
     Raises:
-        ConfigError: what `adapting` asks for cannot be done here.
+        ConfigError: what `adapting` asks for cannot be done here, or nothing can be padded with.
     """
     from transformers import AutoTokenizer
 
@@ -61,9 +61,15 @@ def open_pretrained(folder: Path, adapting: Adapting, *, seed: int) -> tuple[Any
     tokenizer = AutoTokenizer.from_pretrained(folder, **_SAFE)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise ConfigError(
+            "The model's tokenizer has neither a padding nor an end token; name one of them "
+            "in its tokenizer_config.json."
+        )
     model = _open_classifier(folder, seed=seed, four_bit=adapting.four_bit)
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
+    if pools_by_mean(folder, model.config) and not adapting.four_bit:
+        add_mean_layer(model)
+    model.config.pad_token_id = tokenizer.pad_token_id  # what batches are padded with
     if adapting.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     return (_with_adapters(model, adapting) if adapting.lora_rank else model), tokenizer
@@ -97,12 +103,9 @@ def _open_classifier(folder: Path, *, seed: int, four_bit: bool) -> Any:
             bnb_4bit_compute_dtype=torch.bfloat16,
             llm_int8_skip_modules=["classifier", "score"],
         )
-    model = AutoModelForSequenceClassification.from_pretrained(
+    return AutoModelForSequenceClassification.from_pretrained(
         folder, num_labels=1, use_safetensors=True, **_SAFE, **more
     )
-    if pools_by_mean(folder, model.config) and not four_bit:
-        add_mean_layer(model)
-    return model
 
 
 def _with_adapters(model: Any, adapting: Adapting) -> nn.Module:

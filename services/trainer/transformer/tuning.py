@@ -14,7 +14,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    Trainer,
+    TrainerState,
+    TrainingArguments,
+)
 
 from services.trainer.callbacks import ProgressReport, StepsWithinEpochs
 from services.trainer.checkpoints import newest_whole_checkpoint
@@ -24,6 +30,7 @@ from services.trainer.transformer.head_first import FittedHead, fit_head, last_l
 from services.trainer.transformer.judgements import TokenJudgement
 from services.trainer.transformer.length_buckets import LengthBuckets
 from services.trainer.transformer.model import RewardLikelihood
+from shared.errors import ConfigError
 
 HEAD_FILE = "head_first.safetensors"
 
@@ -58,13 +65,14 @@ class Tuned:
     """What a run of `tune` was like.
 
     Attributes:
-        train_loss: mean loss of the optimizer steps, nats.
+        train_loss: mean loss of the optimizer steps, nats, of those since the run was last taken
+            up; None without any.
         validation_loss: of the weights that were kept, nats.
         head_loss: of the fitted last layer on untouched features; None when it was not fitted.
         history: what was logged, by optimizer step.
     """
 
-    train_loss: float
+    train_loss: float | None
     validation_loss: float
     head_loss: float | None
     history: list[dict[str, float]]
@@ -92,7 +100,8 @@ def tune(
         progress: called after each logged step; may raise to stop.
 
     Raises:
-        ConfigError: `head_first` is asked of a model without a single last layer.
+        ConfigError: `head_first` is asked of a model without a single last layer, or training
+            diverged.
     """
     kept, held = rows
     trainer = _LikelihoodTrainer(
@@ -109,16 +118,22 @@ def tune(
         fit = partial(fit_head, model, collator, kept, held, batch_size=schedule.batch_size)
         head, start = _fit_or_read_head(model, work, fit), _trained_weights(model)
         progress(0.1, "train", {"eval_loss": head.loss})
-    result = trainer.train(resume_from_checkpoint=newest_whole_checkpoint(work))
-    best = math.inf if trainer.state.best_metric is None else trainer.state.best_metric
-    if head and head.loss <= best:
+    state = _train_to_the_end(trainer, model, newest_whole_checkpoint(work))
+    best = math.inf if state.best_metric is None else state.best_metric
+    if head and not best < head.loss:
         model.load_state_dict(start, strict=False)  # fine-tuning made nothing better
         best = head.loss
+    if not math.isfinite(best):
+        raise ConfigError(
+            "No evaluation gave a finite loss: training diverged; lower learning_rate."
+        )
     return Tuned(
-        train_loss=float(result.training_loss),
+        train_loss=next(
+            (one["train_loss"] for one in state.log_history if "train_loss" in one), None
+        ),
         validation_loss=float(best),
         head_loss=head.loss if head else None,
-        history=trainer.state.log_history,
+        history=state.log_history,
     )
 
 
@@ -171,7 +186,7 @@ def _callbacks(schedule: Schedule, judgements: int, progress: Progress) -> list[
 
 def _arguments(schedule: Schedule, work: Path) -> Any:
     has_cuda = torch.cuda.is_available()
-    return TrainingArguments(
+    given = TrainingArguments(
         output_dir=str(work),
         num_train_epochs=schedule.epochs,
         per_device_train_batch_size=schedule.batch_size,
@@ -187,6 +202,7 @@ def _arguments(schedule: Schedule, work: Path) -> Any:
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=2,
+        restore_callback_states_from_checkpoint=True,  # how long nothing has become better
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
@@ -195,6 +211,32 @@ def _arguments(schedule: Schedule, work: Path) -> Any:
         disable_tqdm=True,
         seed=schedule.seed,
     )
+    given._n_gpu = min(given.n_gpu, 1)  # DataParallel would cut windows and judgements apart
+    return given
+
+
+def _train_to_the_end(
+    trainer: Trainer, model: RewardLikelihood, newest: str | None
+) -> TrainerState:
+    """Where training ended, with the weights of the best evaluation in the model.
+
+    A run that was killed afterwards is at its end already: going on would look further than it did.
+    """
+    ended = _ended(Path(newest)) if newest else None
+    if ended is None:
+        trainer.train(resume_from_checkpoint=newest)
+        return trainer.state
+    if ended.best_model_checkpoint is not None:
+        best = load_file(Path(ended.best_model_checkpoint) / "model.safetensors")
+        model.load_state_dict(best, strict=False)
+    return ended
+
+
+def _ended(checkpoint: Path) -> TrainerState | None:
+    """The state in a checkpoint that a run saved when it had come to its end."""
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    control: Any = state.stateful_callbacks["TrainerControl"]
+    return state if control["args"]["should_training_stop"] else None
 
 
 def _fit_or_read_head(
@@ -216,7 +258,11 @@ def _fit_or_read_head(
     }
     numbers = {"head_loss": head.loss, "head_penalty": head.penalty}
     aside = path.with_suffix(".partial")
-    save_file(fitted | {name: torch.tensor(value) for name, value in numbers.items()}, aside)
+    save_file(
+        fitted
+        | {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()},
+        aside,
+    )
     aside.replace(path)
     return head
 

@@ -1,0 +1,149 @@
+"""Models of other families and in adapters: what is fitted, trained and stored is one model."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from support.tiny_bert import WORDS, save_tiny_bert
+from support.tiny_llama import save_tiny_llama
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from services.trainer.backbones import resolve_backbone
+from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
+from services.trainer.recipes.transformer_reward import TransformerParams, fine_tune
+from services.trainer.transformer import opening
+from services.trainer.transformer.batches import Collator, known_raters
+from services.trainer.transformer.head_first import fit_head
+from services.trainer.transformer.judgements import (
+    collect_judgements,
+    tokenise,
+    validation_split,
+)
+from services.trainer.transformer.model import RewardLikelihood, Thresholds
+from services.trainer.transformer.opening import Adapting, open_pretrained, plain_model
+from shared.contracts.manifest import Truncation
+from shared.errors import ConfigError
+from shared.ml.transformer_scorer import PairTokenizer
+
+
+def feedback() -> RewardDataset:
+    """Comparisons and ratings, most of them good."""
+    pairs = [
+        PreferencePair(f"what is {'one ' * (at % 5)}", "kind and", "rude", group=f"pair {at}")
+        for at in range(20)
+    ]
+    rated = [
+        RatedResponse(
+            f"the sky {'two ' * (at % 4)}", ("kind", "kind of", "rude")[at % 3],
+            (5.0, 4.0, 2.0)[at % 3], f"rated {at}", str(at), rater=f"r_{at % 2}",
+        )
+        for at in range(40)
+    ]  # fmt: skip
+    return RewardDataset(pairs, [], rated, [], "sha256:test")
+
+
+@pytest.mark.parametrize("save", [save_tiny_bert, save_tiny_llama])
+def test_the_fitted_last_layer_costs_what_it_says_whether_or_not_it_has_a_bias(
+    tmp_path: Path, save: Callable[[Path], Path]
+) -> None:
+    classifier, processing = open_pretrained(save(tmp_path), Adapting(), seed=1)
+    window = Truncation(prompt_tokens=24, response_tokens=24)
+    tokenizer = PairTokenizer(tmp_path, window, separator=processing.sep_token or "two")
+    split = validation_split(collect_judgements(feedback()), seed=1)
+    kept, held = (tokenise(tokenizer, some).rows for some in split)
+    raters = known_raters(kept)
+    model = RewardLikelihood(
+        classifier, Thresholds(len(raters)), centring=0.01, judgements=len(kept)
+    )
+    collator = Collator(processing.pad_token_id, raters)
+
+    fitted = fit_head(model, collator, kept, held, batch_size=4)
+
+    with torch.no_grad():
+        loss = model.eval()(**collator(held))["loss"]
+    assert fitted.loss == pytest.approx(float(loss), abs=1e-4)
+
+
+def test_a_decoder_without_padding_learns_from_ratings_and_comparisons(tmp_path: Path) -> None:
+    source = resolve_backbone(str(save_tiny_llama(tmp_path / "tiny")))
+    kept, held = validation_split(collect_judgements(feedback()), seed=1)
+    params = TransformerParams(epochs=6, batch_size=8, learning_rate=3e-3, max_tokens=24)
+
+    tuned = fine_tune(source, kept, held, params, work=tmp_path / "work", progress=lambda *_: None)
+
+    windows = tuned.tokenizer.windows([item for one in held for item in one.items])
+    assert tuned.report["validation_loss"] < 0.5
+    assert all(WORDS[window.ids[-1]] == "[SEP]" for window in windows)
+
+
+def test_a_tokenizer_without_padding_and_end_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    folder = save_tiny_llama(tmp_path)
+    config = folder / "tokenizer_config.json"
+    told = json.loads(config.read_text())
+    del told["eos_token"]
+    config.write_text(json.dumps(told))
+
+    with pytest.raises(ConfigError, match="neither a padding nor an end token"):
+        open_pretrained(folder, Adapting(), seed=1)
+
+
+def test_the_window_ends_where_the_tokenizer_says_that_the_model_does(tmp_path: Path) -> None:
+    AutoTokenizer.from_pretrained(
+        save_tiny_bert(tmp_path / "bert"), model_max_length=32
+    ).save_pretrained(tmp_path / "roberta")
+    places = 34  # two of which RoBERTa leaves out
+    config = RobertaConfig(
+        vocab_size=len(WORDS), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=places, pad_token_id=0, bos_token_id=2,
+        eos_token_id=3,
+    )  # fmt: skip
+    RobertaModel(config).save_pretrained(tmp_path / "roberta")
+    pairs = [
+        PreferencePair("the sky " * 40, f"{text} " * 40, "sea " * at, f"g{at}")
+        for at in range(10)
+        for text in ("kind", "and")
+    ]
+    judged = validation_split(
+        collect_judgements(RewardDataset(pairs, [], [], [], "sha256:test")), seed=1
+    )
+    params = TransformerParams(epochs=1, batch_size=4, max_tokens=100)
+
+    tuned = fine_tune(
+        resolve_backbone(str(tmp_path / "roberta")), *judged, params,
+        work=tmp_path / "work", progress=lambda *_: None,
+    )  # fmt: skip
+
+    assert tuned.truncation == Truncation(prompt_tokens=32, response_tokens=32)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of peft
+def test_adapters_of_a_model_in_four_bits_are_added_to_the_layers_they_were_trained_on(
+    tmp_path: Path,
+) -> None:
+    folder = save_tiny_bert(tmp_path)
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    adapting = Adapting(lora_rank=2, four_bit=True)
+    # what is opened in four bits, but for the rounding, which needs a GPU
+    whole = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)
+    trained = opening._with_adapters(whole, adapting).eval()
+    with torch.no_grad():
+        for name, weights in trained.named_parameters():
+            if weights.requires_grad:
+                weights.copy_(torch.randn_like(weights) * (0.1 if "lora" in name else 1.0))
+    ids = torch.tensor([[2, 4, 5, 11, 3]])
+    with torch.no_grad():
+        expected = trained(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+
+    plain = plain_model(trained, folder, adapting, seed=1)
+
+    with torch.no_grad():
+        found = plain(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

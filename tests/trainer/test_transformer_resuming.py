@@ -1,0 +1,120 @@
+"""A run that was stopped anywhere and taken up again ends as one that was never stopped."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.tiny_bert import save_tiny_bert
+
+from services.trainer.backbones import resolve_backbone
+from services.trainer.examples import PreferencePair, RewardDataset
+from services.trainer.recipes.transformer_reward import TransformerParams, TunedModel, fine_tune
+from services.trainer.transformer.judgements import (
+    Judgement,
+    collect_judgements,
+    validation_split,
+)
+
+WORDS = ("kind", "rude", "and", "of", "one", "two", "sky", "sea")
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory: pytest.TempPathFactory) -> TransformerParams:
+    folder = save_tiny_bert(tmp_path_factory.mktemp("tiny bert"))
+    return TransformerParams(
+        base_model=str(folder), epochs=4, batch_size=4, learning_rate=3e-3, max_tokens=24,
+        logging_steps=1, save_steps=3, evaluations_per_epoch=4, patience=3, head_first=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def judged() -> tuple[list[Judgement], list[Judgement]]:
+    """Responses of chance that were chosen by chance: there is nothing to learn for long."""
+    draw = np.random.default_rng(0)
+
+    def text() -> str:
+        return " ".join(draw.choice(WORDS, size=draw.integers(1, 9)))
+
+    pairs = [PreferencePair(f"what is {text()}", text(), text(), f"g{at}") for at in range(60)]
+    return validation_split(
+        collect_judgements(RewardDataset(pairs, [], [], [], "sha256:test")), seed=1
+    )
+
+
+def tuned_in(
+    work: Path,
+    judged: tuple[list[Judgement], list[Judgement]],
+    params: TransformerParams,
+    *,
+    stop_after: float = 99.0,
+) -> tuple[TunedModel, list[float]]:
+    """What a run in this folder ends with, and the epochs of which it reported a loss."""
+    epochs: list[float] = []
+
+    def progress(_done: float, _stage: str, numbers: dict[str, float]) -> None:
+        if "loss" in numbers:
+            epochs.append(numbers["epoch"])
+        if numbers.get("epoch", 0.0) >= stop_after:
+            raise KeyboardInterrupt
+
+    work.mkdir(exist_ok=True)
+    source = resolve_backbone(params.base_model)
+    return fine_tune(source, *judged, params, work=work, progress=progress), epochs
+
+
+def evaluations(tuned: TunedModel) -> list[tuple[float, float]]:
+    return [(one["step"], one["eval_loss"]) for one in tuned.history if "eval_loss" in one]
+
+
+def assert_same(found: TunedModel, expected: TunedModel) -> None:
+    pairs = zip(found.model.parameters(), expected.model.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    assert evaluations(found) == evaluations(expected)
+    assert found.report["validation_loss"] == expected.report["validation_loss"]
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_within_an_epoch_it_goes_on_with_the_batches_that_are_left(
+    tmp_path: Path, judged: Sequence, params: TransformerParams, accumulation: int
+) -> None:
+    given = {"gradient_accumulation": accumulation, "patience": 99, "epochs": 2}
+    params = params.model_copy(update=given)
+    whole, _ = tuned_in(tmp_path / "whole", judged, params)
+
+    for stop_after in (0.6, 1.7):
+        with pytest.raises(KeyboardInterrupt):
+            tuned_in(tmp_path / "stopped", judged, params, stop_after=stop_after)
+    resumed, epochs = tuned_in(tmp_path / "stopped", judged, params)
+
+    assert 1.0 < min(epochs) < 2.0
+    assert_same(resumed, whole)
+
+
+def test_how_long_nothing_has_become_better_is_remembered(
+    tmp_path: Path, judged: Sequence, params: TransformerParams
+) -> None:
+    params = params.model_copy(update={"head_first": True})
+    whole, epochs = tuned_in(tmp_path / "whole", judged, params)
+    last = max(epochs)
+    assert last < params.epochs  # or else it did not end for want of gains
+
+    with pytest.raises(KeyboardInterrupt):
+        tuned_in(tmp_path / "stopped", judged, params, stop_after=last)
+    resumed, _ = tuned_in(tmp_path / "stopped", judged, params)
+
+    assert_same(resumed, whole)
+
+
+@pytest.mark.parametrize("given", [{"epochs": 1}, {"head_first": True}], ids=["whole", "early"])
+def test_a_run_that_was_at_its_end_learns_no_further(
+    tmp_path: Path, judged: Sequence, params: TransformerParams, given: dict
+) -> None:
+    params = params.model_copy(update=given)
+    whole, _ = tuned_in(tmp_path / "run", judged, params)
+
+    again, epochs = tuned_in(tmp_path / "run", judged, params)
+
+    assert epochs == []
+    assert_same(again, whole)
