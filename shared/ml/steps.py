@@ -4,14 +4,20 @@ A process reward model is a reward model that learned from rated steps: its prom
 with the steps so far, its response the step. Steps are paragraphs; blank lines part them.
 """
 
+import math
 import re
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.contracts.manifest import RewardManifest
-from shared.ml.head import Floats, probability
+from shared.ml.head import probability
 from shared.ml.scorer import Pair, Scorer, Scores
+
+MOST_STEPS = 100
+
+Counts = NDArray[np.int64]
 
 _BLANK_LINES = re.compile(r"\n\s*\n")
 
@@ -23,9 +29,14 @@ def step_pair(prompt: str, steps: Sequence[str]) -> Pair:
 
 
 def steps_of(response: str) -> list[str]:
-    """The paragraphs of a response; an empty response is one empty step."""
-    found = [part.strip() for part in _BLANK_LINES.split(response) if part.strip()]
-    return found or [""]
+    """The paragraphs of a response; an empty response is one empty step.
+
+    Where they are more than `MOST_STEPS`, neighbours make a step together: each step is read after
+    all those before it, so that a response of thousands would take hours.
+    """
+    found = [part.strip() for part in _BLANK_LINES.split(response) if part.strip()] or [""]
+    together = math.ceil(len(found) / MOST_STEPS)
+    return ["\n".join(found[at : at + together]) for at in range(0, len(found), together)]
 
 
 class ProcessScorer:
@@ -51,16 +62,26 @@ class ProcessScorer:
 
         The probability is the calibrated one of that reward. Details are known of steps only.
         """
+        asked, counts = self.asked(pairs)
+        return self.summed_up(self.of_steps.score(asked), counts)
+
+    def asked(self, pairs: Sequence[Pair]) -> tuple[list[Pair], Counts]:
+        """What the model of steps scores, response after response, and how many steps each has."""
         reasoning = [steps_of(pair.response) for pair in pairs]
         asked = [
             step_pair(pair.prompt, steps[:end])
             for pair, steps in zip(pairs, reasoning, strict=True)
             for end in range(1, len(steps) + 1)
         ]
-        scores = self.of_steps.score(asked)
-        starts = np.cumsum([0, *map(len, reasoning)])[:-1]
-        counts = np.array([len(steps) for steps in reasoning])
-        rewards = self._summed_up(scores.reward, starts, counts)
+        return asked, np.array([len(steps) for steps in reasoning], dtype=np.int64)
+
+    def summed_up(self, scores: Scores, counts: Counts) -> Scores:
+        """Scores of whole responses from those of their steps, as `asked` names them."""
+        starts = np.cumsum(counts) - counts
+        if self.manifest.process == "min":
+            rewards = np.asarray(np.minimum.reduceat(scores.reward, starts))
+        else:
+            rewards = np.asarray(np.add.reduceat(scores.reward, starts) / counts)
         return Scores(
             rewards,
             probability(rewards, self.manifest.calibration),
@@ -71,11 +92,3 @@ class ProcessScorer:
     def rerank_scores(self, prompt: str, responses: Sequence[str]) -> Scores:
         """Scores of several responses to one prompt."""
         return self.score([Pair(prompt, response) for response in responses])
-
-    def _summed_up(
-        self, rewards: Floats, starts: np.ndarray[tuple[int], np.dtype[np.int64]],
-        counts: np.ndarray[tuple[int], np.dtype[np.int64]],
-    ) -> Floats:  # fmt: skip
-        if self.manifest.process == "min":
-            return np.asarray(np.minimum.reduceat(rewards, starts))
-        return np.asarray(np.add.reduceat(rewards, starts) / counts)

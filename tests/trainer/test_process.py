@@ -103,6 +103,14 @@ def test_steps_are_paragraphs_and_a_step_is_read_after_those_before_it() -> None
     assert step_pair("P", ["One.\n\nStill one.", "Two."]) == Pair("P\n\nOne.\nStill one.", "Two.")
 
 
+def test_neighbours_of_very_many_paragraphs_make_a_step_together() -> None:
+    few, many = (steps_of("\n\n".join(map(str, range(count)))) for count in (100, 250))
+
+    assert few == [str(at) for at in range(100)]
+    assert len(many) == 84
+    assert (many[0], many[-1]) == ("0\n1\n2", "249")
+
+
 def test_without_rated_steps_a_process_model_is_refused_with_what_to_do() -> None:
     with pytest.raises(NotEnoughData, match="step_id"):
         steps_as_rated(RewardDataset([], [], [], [], "sha256:test"))
