@@ -15,7 +15,7 @@ OVERALL = "overall"
 
 Floats = NDArray[np.float64]
 
-_PLAIN: frozenset[Extra] = frozenset({"raw", "reward"})
+_PLAIN: frozenset[Extra] = frozenset({"raw", "reward", "steps"})
 
 
 @dataclass(frozen=True)

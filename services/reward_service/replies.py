@@ -40,9 +40,8 @@ def score_reply(scored: Scored | NoModel, inputs: int, asked: Asked) -> ScoreRep
             reason=scored.reason,
         )
     scores = scored.scores
-    manifest = scored.model.scorer.manifest
-    chances = _chances(scores, asked, manifest).tolist()
-    said = _said(scores, asked, manifest)
+    chances = _chances(scores, asked, scored.model.scorer.manifest).tolist()
+    said = _said(scored, asked)
     results = [
         ScoreResult(score=chance, truncated=cut, **more)
         for chance, cut, more in zip(chances, scores.truncated.tolist(), said, strict=True)
@@ -88,11 +87,11 @@ def _ranked(scored: Scored, body: RerankRequest, asked: Asked) -> list[RerankRes
     values = by.tolist()
     order = sorted(range(len(values)), key=lambda index: (-values[index], index))
     kept = list(_top(order, body))
-    best = scores.take(kept)
-    chances = _chances(best, asked, manifest).tolist()
+    best = _taken(scored, kept)
+    chances = _chances(best.scores, asked, manifest).tolist()
     return [
         RerankResult(index=at, relevance_score=chance, **more)
-        for at, chance, more in zip(kept, chances, _said(best, asked, manifest), strict=True)
+        for at, chance, more in zip(kept, chances, _said(best, asked), strict=True)
     ]
 
 
@@ -113,8 +112,14 @@ def _chances(scores: Scores, asked: Asked, manifest: RewardManifest) -> NDArray[
     return good(weighted(scores, asked.weights, manifest))
 
 
-def _said(scores: Scores, asked: Asked, manifest: RewardManifest) -> list[dict[str, Any]]:
+def _taken(scored: Scored, rows: Sequence[int]) -> Scored:
+    steps = [scored.steps[at] for at in rows] if scored.steps else None
+    return Scored(scored.model, scored.scores.take(rows), steps)
+
+
+def _said(scored: Scored, asked: Asked) -> list[dict[str, Any]]:
     """The extras of each result; what the model cannot say is null."""
+    scores, manifest = scored.scores, scored.model.scorer.manifest
     columns: dict[str, Column] = {}
     if "raw" in asked.extras:
         columns["raw"] = scores.reward.tolist()
@@ -126,6 +131,8 @@ def _said(scores: Scores, asked: Asked, manifest: RewardManifest) -> list[dict[s
         columns["out_of_domain"] = _listed(scores.out_of_domain, scores)
     if "aspects" in asked.extras:
         columns["aspects"] = _aspects(scores, manifest)
+    if "steps" in asked.extras:
+        columns["steps"] = scored.steps or [None] * len(scores)
     rows = zip(*columns.values(), strict=True) if columns else [()] * len(scores)
     return [dict(zip(columns, row, strict=True)) for row in rows]
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,6 +15,7 @@ from services.reward_service.live_models import LiveModel, LiveModels, Slot
 from services.reward_service.metrics import ServingMetrics
 from shared.errors import Overloaded
 from shared.ml.scorer import Pair, Scores
+from shared.ml.steps import ProcessScorer
 
 T = TypeVar("T")
 
@@ -32,10 +34,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores and the version they all come from."""
+    """Scores and the version they all come from.
+
+    Attributes:
+        steps: by pair the score of each step of the response, 0-1; None unless steps are judged.
+    """
 
     model: LiveModel
     scores: Scores
+    steps: Sequence[Sequence[float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class Scoring:
                     self._metrics.fallbacks.inc()
                     return NoModel(reason_for(slot))
                 refuse_unknown(call.asked.weights, model.scorer.manifest)
-                scores = await self._score_once(model, pairs, details=call.asked.details)
+                return await self._score_once(model, pairs, details=call.asked.details)
         except TimeoutError:
             raise Overloaded(
                 f"The scores were not ready within {call.deadline_s:g} s; send fewer texts, "
@@ -78,17 +85,30 @@ class Scoring:
                 code="deadline_exceeded",
                 retry_after_s=1,
             ) from None
-        return Scored(model, scores)
 
     async def _score_once(
         self, model: LiveModel, pairs: Sequence[Pair], *, details: bool
-    ) -> Scores:
+    ) -> Scored:
         """Equal pairs are scored once, so that the last bits of two batches cannot part them."""
         places: dict[Pair, int] = {}
         order = [places.setdefault(pair, len(places)) for pair in pairs]
-        scores = await self._batcher.score(model.scorer, list(places), details=details)
+        steps = None
+        if isinstance(model.scorer, ProcessScorer):
+            scores, each = await self._score_steps(model.scorer, list(places))
+            steps = [each[place] for place in order]
+        else:
+            scores = await self._batcher.score(model.scorer, list(places), details=details)
         self._metrics.tokens.inc(int(scores.tokens.sum()))
-        return scores.take(order)
+        return Scored(model, scores.take(order), steps)
+
+    async def _score_steps(
+        self, scorer: ProcessScorer, pairs: Sequence[Pair]
+    ) -> tuple[Scores, list[list[float]]]:
+        """Scores of responses and of their steps, which wait in the queue for what they cost."""
+        asked, counts = await asyncio.to_thread(scorer.asked, pairs)
+        found = await self._batcher.score(scorer.of_steps, asked)
+        each = np.split(found.probability, np.cumsum(counts)[:-1])
+        return scorer.summed_up(found, counts), [scores.tolist() for scores in each]
 
 
 def reason_for(slot: Slot) -> str:

@@ -60,7 +60,7 @@ def render_messages(messages: Sequence[Message]) -> str:
     return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
 
 
-Extra = Literal["raw", "reward", "interval", "out_of_domain", "aspects"]
+Extra = Literal["raw", "reward", "interval", "out_of_domain", "aspects", "steps"]
 Extras = Annotated[
     list[Extra],
     Field(
@@ -135,6 +135,11 @@ class Said(BaseModel):
     )
     aspects: dict[str, float] | None = Field(
         None, description="By aspect the rating to expect, 0-1; `overall` is the plain score."
+    )
+    steps: list[float] | None = Field(
+        None,
+        description="The score of each reasoning step (paragraph) of the response, 0-1, by a model "
+        "that judges steps.",
     )
 
 

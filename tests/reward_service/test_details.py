@@ -15,7 +15,7 @@ from shared.ml.head import HEAD_FILE, RewardHead, read_head
 from shared.ml.scorer import Pair
 
 SECRET = b"a secret that is long enough for tests"
-EXTRAS = ["raw", "reward", "interval", "out_of_domain", "aspects"]
+EXTRAS = ["raw", "reward", "interval", "out_of_domain", "aspects", "steps"]
 
 
 @pytest.fixture(scope="module")
@@ -157,23 +157,48 @@ async def test_an_aspect_the_model_does_not_know_is_refused_with_those_it_knows(
     assert "overall, bluntness" in reply.json()["detail"]
 
 
-async def test_what_a_model_cannot_say_is_null(serve, deployment, kind_model, sample):
+def variant(deployment, kind_model: Path, **changes: object) -> Path:
+    """The kind model without domain and interval, and with other values in its manifest."""
     plain = read_manifest(kind_model, secret=SECRET)
-    bare = plain.model_copy(update={"conformal": None, "domain": None})
-    folder = deployment.settings.data_dir / "bare"
+    changed = plain.model_copy(update={"conformal": None, "domain": None, **changes})
+    folder = deployment.settings.data_dir / "variant"
 
     def fill(stage: Path) -> None:
         (stage / HEAD_FILE).write_bytes((kind_model / HEAD_FILE).read_bytes())
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    write_artifact(folder, bare, fill=fill, secret=SECRET)
+    write_artifact(folder, changed, fill=fill, secret=SECRET)
+    return folder
+
+
+async def test_a_model_of_steps_says_the_score_of_each(serve, deployment, kind_model, sample):
+    folder = variant(deployment, kind_model, process="min")
     await deployment.promote(await deployment.register(folder))
+    texts = [f"{sample.kind}\n\n{sample.rude}", sample.kind]
+    inputs = [{"prompt": sample.prompt, "response": text} for text in texts]
+
+    async with serve() as client:
+        scored = await client.post("/score", json={"inputs": inputs, "return": ["raw", "steps"]})
+        ranked = await client.rerank(*texts, **{"return": ["steps"]})
+
+    whole, alone = scored.json()["results"]
+    scorer = load_scorer(folder, secret=SECRET)
+    raw = scorer.score([Pair(sample.prompt, text) for text in texts]).reward
+    assert [whole["raw"], alone["raw"]] == pytest.approx(raw.tolist(), abs=1e-5)
+    assert (len(whole["steps"]), len(alone["steps"])) == (2, 1)
+    assert whole["score"] == pytest.approx(min(whole["steps"]))
+    assert [result["index"] for result in ranked.json()["results"]] == [1, 0]
+    assert [len(result["steps"]) for result in ranked.json()["results"]] == [1, 2]
+
+
+async def test_what_a_model_cannot_say_is_null(serve, deployment, kind_model, sample):
+    await deployment.promote(await deployment.register(variant(deployment, kind_model)))
 
     async with serve() as client:
         reply = await client.rerank(sample.kind, **{"return": EXTRAS})
 
     (result,) = reply.json()["results"]
-    assert [result[name] for name in ("interval", "out_of_domain")] == [None, None]
+    assert [result[name] for name in ("interval", "out_of_domain", "steps")] == [None] * 3
     assert result["aspects"] == {"overall": pytest.approx(result["relevance_score"])}
     assert result["reward"] == result["raw"]
 
