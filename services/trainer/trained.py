@@ -14,6 +14,7 @@ from services.trainer.baselines import fitted_length_margins
 from services.trainer.examples import RatedResponse, RewardDataset
 from services.trainer.heads import Floats
 from services.trainer.judging import held_out_comparisons
+from services.trainer.likelihood.thresholds import unit_means
 from services.trainer.reward_metrics import Metrics, pair_metrics, rated_metrics
 from services.trainer.self_knowledge import coverage_metrics, outside_metrics
 from shared.contracts.audit import AuditReport
@@ -74,7 +75,10 @@ def evaluate(
         refit: trains a model on a part of the dataset, where that is cheap.
         population: shares of groups that the feedback should mirror.
     """
-    asked = Auditing(good_rating, refit, recipe or {}, population or {})
+    measured = recipe or {}
+    if "unit_cut_1" in measured:
+        measured = {**measured, **unit_means(dataset.train_rated)}
+    asked = Auditing(good_rating, refit, measured, population or {})
     pairs, rated = dataset.test_pairs, dataset.test_rated
     scores, rewards = _rated_scores(scorer, rated), Rewards(scorer)
     rewards.know([Pair(one.prompt, one.response) for one in rated], scores.reward)

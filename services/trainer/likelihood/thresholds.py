@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from services.trainer.examples import Scale
+from services.trainer.examples import RatedResponse, Scale
 from services.trainer.likelihood.evidence import Evidence, Floats
 from services.trainer.likelihood.fitting import fit_shares
 from services.trainer.likelihood.nuisance import lay_out
-from services.trainer.likelihood.terms import LEVELS
+from services.trainer.likelihood.terms import LEVELS, level_of
 
 
 @dataclass(frozen=True)
@@ -61,20 +61,35 @@ def predicted_ratings(
     Args:
         rewards: raw rewards of n responses, shape (n,).
         scales: on which each was rated.
-        report: of `Thresholds`, as it lies among the metrics of a model.
+        report: of `Thresholds` and `unit_means`, as they lie among the metrics of a model.
         otherwise: what to say where the model knows no cuts, 0-1, shape (n,).
     """
     found, asked = otherwise.copy(), np.array(scales)
     for scale, levels in LEVELS.items():
-        cuts = [report.get(f"{scale}_cut_{at}") for at in range(1, levels)]
-        known = np.array([cut for cut in cuts if isinstance(cut, float)])
+        cuts = _numbers(report, f"{scale}_cut", levels - 1)
         rows = asked == scale
-        if scale != "thumbs" and len(known) == len(cuts):  # a thumb is a label, not a number
-            found[rows] = expected_rating(rewards[rows], known, scale)
+        if scale != "thumbs" and cuts is not None:  # a thumb is a label, not a number
+            means = _numbers(report, f"{scale}_mean", levels)
+            found[rows] = expected_rating(rewards[rows], cuts, scale, means=means)
     return found
 
 
-def expected_rating(rewards: Floats, cuts: Floats, scale: Scale) -> Floats:
+def unit_means(rated: Sequence[RatedResponse]) -> dict[str, float]:
+    """By name, such as `unit_mean_1`, the mean of the 0-1 ratings in each quarter.
+
+    Where nobody rated, it is the quarter's middle; elsewhere people may all say 1, or ½.
+    """
+    stars = np.array([one.rating for one in rated if one.scale == "unit"])
+    levels = np.array([level_of(one, "unit") for one in stars], dtype=np.int64)
+    counts = np.bincount(levels, minlength=LEVELS["unit"])
+    sums = np.bincount(levels, (stars - 1) / 4, LEVELS["unit"])
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), _worth("unit"))
+    return {f"unit_mean_{at}": float(mean) for at, mean in enumerate(means, start=1)}
+
+
+def expected_rating(
+    rewards: Floats, cuts: Floats, scale: Scale, *, means: Floats | None = None
+) -> Floats:
     """The rating to expect of a person with these cuts, 0-1.
 
     Args:
@@ -82,9 +97,22 @@ def expected_rating(rewards: Floats, cuts: Floats, scale: Scale) -> Floats:
         cuts: ascending, shape (levels - 1,).
         scale: its levels are worth from 0 for one star or a thumb down to 1 for five stars or a
             thumb up; a quarter of the 0-1 scale is worth its middle.
+        means: what the levels are worth instead, shape (levels,).
 
     Source: McCullagh 1980; the mean of the levels under P(level <= k) = sigmoid(cut_k - reward).
     """
     above = 1.0 / (1.0 + np.exp(np.clip(cuts - rewards[..., None], -700.0, 700.0)))
+    worth = _worth(scale) if means is None else means
+    return np.asarray(worth[0] + above @ np.diff(worth))
+
+
+def _worth(scale: Scale) -> Floats:
     lowest = 0.5 / LEVELS[scale] if scale == "unit" else 0.0
-    return np.asarray(lowest + (1.0 - 2.0 * lowest) * above.mean(axis=-1))
+    return np.linspace(lowest, 1.0 - lowest, LEVELS[scale])
+
+
+def _numbers(report: Mapping[str, object], name: str, count: int) -> Floats | None:
+    """The numbers `name`_1 to `name`_`count`, or None where one is missing."""
+    found = [report.get(f"{name}_{at}") for at in range(1, count + 1)]
+    known = [number for number in found if isinstance(number, float)]
+    return np.array(known) if len(known) == count else None

@@ -17,6 +17,7 @@ from services.trainer.likelihood.thresholds import (
     combine,
     expected_rating,
     predicted_ratings,
+    unit_means,
 )
 
 CUTS = np.array([-2.0, -0.7, 0.5, 1.8])
@@ -266,6 +267,23 @@ def test_ratings_are_predicted_by_the_cuts_of_their_scale_and_else_by_what_is_gi
     )
 
     assert found == pytest.approx([0.5, 0.875, 0.3, 0.3])
+
+
+def test_a_quarter_is_worth_what_people_say_in_it() -> None:
+    said = [0.0, 0.0, 0.5, 0.5, 1.0, 0.9]
+    rated = [
+        RatedResponse("p", f"{at}", 1 + 4 * share, "g", f"{at}", scale="unit")
+        for at, share in enumerate(said)
+    ]
+    cuts = {"unit_cut_1": -1.0, "unit_cut_2": 0.0, "unit_cut_3": 1.0}
+
+    means = unit_means([*rated, RatedResponse("p", "stars", 1.0, "g", "stars")])
+    found = predicted_ratings(
+        np.array([100.0, -100.0]), ["unit"] * 2, cuts | means, np.full(2, 0.3)
+    )
+
+    assert list(means.values()) == pytest.approx([0.0, 0.375, 0.5, 0.95])
+    assert found == pytest.approx([0.95, 0.0])
 
 
 def test_the_cuts_of_a_model_are_among_its_metrics() -> None:
