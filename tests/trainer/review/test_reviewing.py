@@ -2,14 +2,22 @@
 
 import uuid
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 from sqlmodel import col
 
+from services.trainer.examples import PreferencePair, RewardDataset
+from services.trainer.recipes.embedding_reward import EmbeddingParams, train
 from services.trainer.review.pool import list_interactions
-from services.trainer.review.reviewing import QueuePlan, record_reading, review_queue
+from services.trainer.review.reviewing import (
+    QueuePlan,
+    audited_agreement,
+    record_reading,
+    review_queue,
+)
 from services.trainer.workplace import Workplace
 from shared.artifacts import FolderStore
 from shared.config import Settings
@@ -155,6 +163,90 @@ async def test_a_long_prompt_that_is_always_the_same_hides_no_response(workplace
     found = await asked(workplace, count=2, audit_share=0)
 
     assert "c" in found
+
+
+@pytest.fixture(scope="module")
+def polite_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prefers polite responses to rude ones."""
+    pairs = [
+        PreferencePair(
+            f"What about case {at}?", f"Gladly: rest, note {at}.", f"Nobody cares, note {at}.",
+            group=f"{at}",
+        )
+        for at in range(40)
+    ]  # fmt: skip
+    return train(
+        RewardDataset(pairs[:30], pairs[30:], [], [], "sha256:test"),
+        EmbeddingParams(lexical=False, min_rated=20),
+        output=tmp_path_factory.mktemp("models") / "polite",
+        secret=SECRET,
+        progress=lambda *_: None,
+        code_version="test",
+    ).folder
+
+
+@pytest.fixture
+async def live(workplace: Workplace, polite_model: Path, sessions) -> None:
+    uri, sha256 = workplace.store.put_folder(polite_model)
+    async with sessions.begin() as session:
+        new = NewVersion(kind="embedding", sha256=sha256, uri=uri, metrics={})
+        version = await register_version(session, new)
+        await promote(session, version.id, reason="a test")
+
+
+async def test_the_live_model_says_of_each_response_how_good_and_how_unsure(
+    workplace, insert, live
+):
+    await insert(
+        *(recorded(f"kind{n}", ai_response=f"Gladly: rest, note {n}.") for n in range(40)),
+        *(recorded(f"rude{n}", ai_response=f"Nobody cares, note {n}.") for n in range(40)),
+        recorded("code", ai_response="return x[::-1]  # O(n), slices copy"),
+    )
+
+    queue = await review_queue(workplace, QueuePlan(count=10, audit_share=0.2))
+
+    assert queue.model == "reward@1"
+    assert [one.reason for one in queue.asked] == ["audit"] * 2 + ["unsure"] * 8
+    assert queue.asked[2].interaction_id == "code"
+    for one in queue.asked:
+        assert one.uncertainty is not None
+        assert one.probability is not None
+        assert one.interaction_id == "code" or (one.probability > 0.5) == (
+            one.interaction_id.startswith("kind")
+        )
+
+
+async def test_accuracy_is_read_off_the_judged_part_of_the_random_share(
+    workplace, insert, feedback, live
+):
+    names = [f"kind{n}" for n in range(30)] + [f"rude{n}" for n in range(30)]
+    texts = {
+        name: "Gladly: rest." if name.startswith("kind") else "Nobody cares." for name in names
+    }
+    await insert(*(recorded(name, ai_response=text) for name, text in texts.items()))
+    share = (await review_queue(workplace, QueuePlan(count=40, audit_share=1))).asked
+    is_wrong = {share[at].interaction_id for at in range(10)}
+    await insert(
+        *(
+            feedback(
+                interaction_id=one.interaction_id,
+                rating=5 if one.interaction_id.startswith("kind") else 1,
+            )
+            for one in share
+            if one.interaction_id not in is_wrong
+        ),
+        *(
+            feedback(interaction_id=name, thumbs="down" if name.startswith("kind") else "up")
+            for name in is_wrong
+        ),
+    )
+
+    found = await audited_agreement(workplace, QueuePlan())
+
+    assert (found.judged, found.left_out) == (40, 0)
+    assert 40 <= found.sample <= 42
+    assert found.accuracy is not None
+    assert found.accuracy.mean == pytest.approx(0.75)
 
 
 async def test_a_project_asks_by_its_own_models(workplace, insert, sessions):
