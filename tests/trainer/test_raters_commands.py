@@ -63,6 +63,23 @@ async def test_the_list_shows_every_rater_and_who_contradicts_the_others(heed):
 
 
 @pytest.mark.usefixtures("judged")
+async def test_the_list_tells_of_newcomers_who_crowd_on_an_agent(heed, insert, feedback):
+    crowd = [
+        feedback(
+            target=f"c {at}", clinician_id=f"new {at % 12}", user_query=f"secret {at}",
+            agent_response="yes", rating=1, agent_name="tutor",
+            timestamp=datetime(2026, 2, 20, 9, at, tzinfo=UTC),
+        )
+        for at in range(36)
+    ]  # fmt: skip
+    await insert(*crowd)
+
+    said = await heed("list")
+
+    assert "12 newcomers on agent tutor within an hour of 2026-02-20T09:00" in said
+
+
+@pytest.mark.usefixtures("judged")
 async def test_the_list_as_json_holds_numbers_by_pseudonym_and_no_text(heed):
     said = await heed("list", "--json")
 
