@@ -15,9 +15,9 @@ LEVEL = 0.99
 _TAIL = 0.95
 _FEWEST_GROUPS = 99  # fewer have no 99 % quantile
 _LEAST_VARIANCE = 1e-12  # of embeddings that are all the same
-Embeddings = NDArray[np.float32]
+_MOST_ITEMS = 5000
 
-_MOST_ITEMS = 5000  # more leave the estimate as it is and take longer
+Embeddings = NDArray[np.float32]
 
 
 def fit_domain(
@@ -39,7 +39,7 @@ def fit_domain(
     Source: Ledoit & Wolf 2004, "A well-conditioned estimator for large-dimensional covariance
     matrices".
     """
-    rows = _sample(groups, seed)
+    rows = sample_rows(groups, seed=seed)
     known = groups[rows]
     count = len(np.unique(known))
     if count < _FEWEST_GROUPS:
@@ -59,8 +59,11 @@ def fit_domain(
     return domain, DomainModel(fitted, threshold)
 
 
-def _sample(groups: Indices, seed: int) -> Indices:
-    """At most so many rows: one of each prompt group, in turn a second, and so on."""
+def sample_rows(groups: Indices, *, seed: int) -> Indices:
+    """At most 5,000 rows: one of each prompt group, in turn a second, and so on.
+
+    More leave the estimate as it is; whoever has more embeds these alone.
+    """
     if len(groups) <= _MOST_ITEMS:
         return np.arange(len(groups))
     drawn = np.random.default_rng(seed).permutation(len(groups))

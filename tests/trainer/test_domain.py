@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.trainer.domain import fit_domain
+from services.trainer.domain import fit_domain, sample_rows
 from shared.contracts.manifest import Domain, Truncation
 from shared.errors import ArtifactError
 from shared.ml.backbones import default_encoder_folder
@@ -116,6 +116,16 @@ def test_many_responses_to_each_prompt_do_not_crowd_prompts_out() -> None:
 
     assert found is not None
     assert found[0].groups == 120
+
+
+def test_of_very_many_responses_some_of_every_prompt_are_looked_at() -> None:
+    groups = np.random.default_rng(1).permutation(np.repeat(np.arange(3000), 4))
+
+    rows = sample_rows(groups, seed=1)
+
+    assert len(set(rows)) == 5000
+    assert set(groups[rows]) == set(range(3000))
+    assert np.array_equal(sample_rows(groups[:5000], seed=1), np.arange(5000))
 
 
 def test_one_response_to_everything_leaves_the_prompts_to_tell() -> None:

@@ -16,7 +16,7 @@ from pydantic import Field
 from services.trainer.audit.learning import RememberingEncoder
 from services.trainer.audit.population import population_of
 from services.trainer.backbones import ResolvedBackbone, resolve_backbone
-from services.trainer.domain import fit_domain
+from services.trainer.domain import fit_domain, sample_rows
 from services.trainer.embedding_head import FittedReward, fit_default, fit_original
 from services.trainer.evidence import (
     Items,
@@ -187,7 +187,7 @@ def _with_self_knowledge(
     encoder: Encoder,
     fitted: FittedReward,
 ) -> tuple[RewardManifest, DomainModel | None]:
-    """The manifest with interval, domain and aspects; what was embedded before costs nothing."""
+    """The manifest with interval, domain and aspects; the encoder remembers most of the sample."""
     if params.mode == "original":
         rated = rated_rows(dataset)
         pairs = [Pair(one.prompt, one.response) for one in rated]
@@ -199,7 +199,9 @@ def _with_self_knowledge(
         pairs, groups = items.pairs, items.groups
         reader = PairReader(encoder, draft.truncation, separator=None)
         parts = ("prompt", "response")
-    found = fit_domain(_embed(reader, pairs, _quietly), groups, parts, seed=params.seed)
+    rows = sample_rows(groups, seed=params.seed)
+    embedded = _embed(reader, [pairs[at] for at in rows], _quietly)
+    found = fit_domain(embedded, groups[rows], parts, seed=params.seed)
     rewards = dict(zip(pairs, fitted.rewards.tolist(), strict=False))  # or none
     conformal = fit_interval(
         dataset, rewards, draft.calibration, good_rating=params.good_rating, seed=params.seed
