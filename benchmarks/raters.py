@@ -117,7 +117,9 @@ def judge(rng: np.random.Generator, world: World, crowd: Crowd, design: str) -> 
 
 def fit(evidence: Evidence, world: World, weights: Mapping[str, float]) -> tuple[DenseFit, Items]:
     """The dense head of the embedding recipe on the world's features."""
-    items = collect_items(evidence.pairs, evidence.rated, rater_weights=weights)
+    items = collect_items(
+        evidence.pairs, evidence.rated, rater_weights=weights, ratings_as="levels"
+    )
     rows = world.features[[int(item.response) for item in items.pairs]]
     fitted = fit_dense(rows, items.evidence, items.groups, {"response": _WIDTH}, seed=0)
     return fitted, items
