@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from services.trainer.evidence import collect_items
+from services.trainer.examples import RatedResponse
 from services.trainer.likelihood import terms
+from services.trainer.likelihood.nuisance import lay_out
 from services.trainer.transformer import losses
+from services.trainer.transformer.model import Thresholds
 
 DRAW = np.random.default_rng(7)
 MARGINS = np.concatenate([DRAW.normal(scale=3, size=20), [-80.0, 0.0, 80.0]])
@@ -70,3 +74,15 @@ def test_cuts_ascend_as_the_numpy_ones_do() -> None:
     raw = DRAW.normal(size=(3, 4))
 
     np.testing.assert_allclose(losses.ordered_cuts(leaf(raw)).detach(), terms.ordered_cuts(raw))
+
+
+def test_raters_are_held_to_the_common_cuts_as_in_the_linear_fit() -> None:
+    rated = RatedResponse("p", "r", 3, "g", "row", rater="ann")
+    evidence = collect_items([], [rated], ratings_as="levels").evidence
+    thresholds = Thresholds(1)
+    with torch.no_grad():
+        thresholds.shifts[1, list(terms.LEVELS).index("stars")] = 1.0
+
+    own = lay_out(evidence).precision[4:]  # after the four common cuts
+
+    assert thresholds.penalty().item() == pytest.approx(0.5 * own.sum())

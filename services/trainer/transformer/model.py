@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from services.trainer.likelihood.nuisance import GAP_SPREAD, RATER_SPREAD
 from services.trainer.likelihood.terms import LEVELS
 from services.trainer.transformer.batches import COMMON
 from services.trainer.transformer.judgements import Judgement, Kind
@@ -22,7 +23,7 @@ from services.trainer.transformer.losses import (
 )
 
 _MOST_CUTS = max(LEVELS.values()) - 1
-_SPREAD_OF_RATERS = 1.0  # standard deviation that a rater's cuts are expected to have
+_SPREAD_OF_RATERS = (RATER_SPREAD, *[GAP_SPREAD] * (_MOST_CUTS - 1))
 _FIRST_ETA = -0.7  # ln of 0.5: a third of even pairs are ties
 
 
@@ -54,7 +55,7 @@ class Thresholds(nn.Module):
 
     def penalty(self) -> Tensor:
         """-log of the normal prior that shrinks raters' cuts to the common ones, nats."""
-        return 0.5 * (self.shifts / _SPREAD_OF_RATERS).square().sum()
+        return 0.5 * (self.shifts / self.shifts.new_tensor(_SPREAD_OF_RATERS)).square().sum()
 
     def report(self, said: Collection[Judgement]) -> dict[str, float]:
         """The common cuts and eta by name, such as `stars_cut_1`, as far as `said` is of them."""
