@@ -14,7 +14,7 @@ Ullman 2020, "Mining of Massive Datasets", section 3.4 (the banding technique).
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from unicodedata import category
 
@@ -113,7 +113,7 @@ class _Shingled:
         """The proposed pairs whose Jaccard similarity reaches `NEAR`, shape (pairs, 2)."""
         found = [
             (one, other)
-            for one, other in self._likely(self._proposed())
+            for one, other in self._proposed().tolist()
             if self._jaccard(one, other) >= NEAR
         ]
         return np.array(found, dtype=np.int64).reshape(-1, 2)
@@ -145,43 +145,44 @@ class _Shingled:
         return signatures
 
     def _proposed(self) -> Indices:
-        """Pairs that share a band, each once, shape (pairs, 2)."""
+        """Pairs that share a band and look alike by all of them, each once, shape (pairs, 2)."""
         if len(self._texts) < 2:
             return np.empty((0, 2), dtype=np.int64)
-        coded = np.unique(np.concatenate([self._pairs_in(band) for band in range(BANDS)]))
-        return np.stack(np.divmod(coded, len(self._texts)), axis=1)
+        coded = np.concatenate([self._likely(self._pairs_in(band)) for band in range(BANDS)])
+        return np.stack(np.divmod(np.unique(coded), len(self._texts)), axis=1)
 
     def _pairs_in(self, band: int) -> Indices:
-        """The pairs of each bucket of one band, as smaller place · texts + larger place."""
-        found = [np.empty(0, dtype=np.int64)]
-        for bucket in self._buckets(band):
-            pairs = _twos(bucket)
-            found.append(pairs.min(axis=1) * len(self._texts) + pairs.max(axis=1))
-        return np.unique(np.concatenate(found))
-
-    def _buckets(self, band: int) -> Iterator[list[int]]:
-        """The texts alike in a band where they are several, like beside like where many.
+        """The pairs of the buckets of one band, as smaller place · texts + larger place.
 
         One band at a time, since tables of all bands take ten times the memory of the signatures.
         """
+        order, starts, sizes = self._buckets(band)
+        found = [np.empty(0, dtype=np.int64)]
+        for size in np.unique(sizes[sizes > 1]).tolist():
+            alike = order[starts[sizes == size, None] + np.arange(size)]
+            if size > _PROPOSED_WITHIN:
+                alike = np.array([sorted(one, key=self._texts.__getitem__) for one in alike])
+            pairs = _twos(alike)
+            found.append(pairs.min(axis=1) * len(self._texts) + pairs.max(axis=1))
+        return np.concatenate(found)
+
+    def _buckets(self, band: int) -> tuple[Indices, Indices, Indices]:
+        """The texts in the order of their buckets, and where each bucket starts and its size."""
         hashes = self._signatures[:, band * ROWS : (band + 1) * ROWS].astype(np.uint64)
         keys = hashes @ _MIXED  # modulo 2^64; what is mixed up is verified like anything else
         order = np.argsort(keys, kind="stable")
-        inner = np.flatnonzero(np.diff(keys[order])) + 1
-        bounds = np.concatenate([[0], inner, [len(order)]])
-        for at in np.flatnonzero(np.diff(bounds) > 1):
-            bucket = order[bounds[at] : bounds[at + 1]].tolist()
-            if len(bucket) > _PROPOSED_WITHIN:
-                bucket.sort(key=self._texts.__getitem__)
-            yield bucket
+        starts = np.append(0, np.flatnonzero(np.diff(keys[order])) + 1)
+        return order, starts, np.diff(starts, append=len(order))
 
-    def _likely(self, pairs: Indices) -> Iterator[list[int]]:
-        """The pairs that are worth verifying by what their signatures estimate."""
-        for start in range(0, len(pairs), _CHUNK):
-            some = pairs[start : start + _CHUNK]
-            left, right = self._signatures[some[:, 0]], self._signatures[some[:, 1]]
-            estimate = (left == right).mean(axis=1)
-            yield from some[estimate >= NEAR - _ESTIMATE_SLACK].tolist()
+    def _likely(self, coded: Indices) -> Indices:
+        """Those of the pairs that are worth verifying by what their signatures estimate."""
+        kept = [np.empty(0, dtype=np.int64)]
+        for start in range(0, len(coded), _CHUNK):
+            some = coded[start : start + _CHUNK]
+            left, right = np.divmod(some, len(self._texts))
+            estimate = (self._signatures[left] == self._signatures[right]).mean(axis=1)
+            kept.append(some[estimate >= NEAR - _ESTIMATE_SLACK])
+        return np.concatenate(kept)
 
     def _jaccard(self, one: int, other: int) -> float:
         left, right = self._set_of(one), self._set_of(other)
@@ -191,11 +192,15 @@ class _Shingled:
         return frozenset().union(*(self._shingles[word] for word in self._words[place]))
 
 
-def _twos(bucket: Sequence[int]) -> Indices:
-    """Every two of a bucket, or with very many each with some neighbours, shape (pairs, 2)."""
-    count = len(bucket)
-    reach = count - 1 if count <= _PROPOSED_WITHIN else _PROPOSED_WITHIN // 2
-    places = np.array(bucket, dtype=np.int64)
-    return np.concatenate(
-        [np.stack([places[:-step], places[step:]], axis=1) for step in range(1, reach + 1)]
-    )
+def _twos(buckets: Indices) -> Indices:
+    """Every two of each bucket, or of large ones each with some neighbours, shape (pairs, 2).
+
+    Args:
+        buckets: of one size, shape (buckets, size).
+    """
+    size = buckets.shape[1]
+    reach = size - 1 if size <= _PROPOSED_WITHIN else _PROPOSED_WITHIN // 2
+    left = np.repeat(np.arange(size), reach)
+    right = left + np.tile(np.arange(1, reach + 1), size)
+    both = np.stack([left, right], axis=1)[right < size]
+    return buckets[:, both].reshape(-1, 2)
