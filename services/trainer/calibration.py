@@ -28,7 +28,7 @@ def good_labels(items: Items, *, good_rating: float) -> tuple[NDArray[np.int64],
 
 
 def fit_calibration(rewards: Floats, labels: Floats) -> Calibration:
-    """Platt's sigmoid on out-of-fold rewards, both labels weighing the same in total.
+    """Platt's sigmoid on out-of-fold rewards: on average it says the share of good labels.
 
     With one label only, or none, there is nothing to fit: the reward is then taken as log-odds.
 
@@ -41,7 +41,7 @@ def fit_calibration(rewards: Floats, labels: Floats) -> Calibration:
     if len(np.unique(labels)) < 2 or rewards.min() == rewards.max():
         return Calibration(slope=1.0, intercept=0.0, method="none")
     spread = float(rewards.std())
-    model = LogisticRegression(C=1e3, class_weight="balanced")
+    model = LogisticRegression(C=1e3)
     model.fit((rewards / spread)[:, None], labels)
     slope = max(float(model.coef_[0, 0]) / spread, _LEAST_SLOPE)
     intercept = float(model.intercept_[0])

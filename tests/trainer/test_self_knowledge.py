@@ -15,7 +15,7 @@ from services.trainer.self_knowledge import coverage_metrics, fit_interval, said
 from services.trainer.trained import TrainedReward
 from shared.contracts.manifest import Calibration, Conformal, Curve, RewardManifest
 from shared.ml.artifact import load_scorer
-from shared.ml.head import Embedded
+from shared.ml.head import Embedded, probability
 from shared.ml.scorer import Pair
 
 SECRET = b"a secret of at least thirty-two bytes"
@@ -197,3 +197,17 @@ def test_the_original_recipe_has_no_interval_where_a_fold_lacks_a_label() -> Non
 def test_without_any_label_the_reward_is_taken_as_log_odds() -> None:
     assert fit_calibration(np.empty(0), np.empty(0)) == PLAIN
     assert fit_calibration(np.array([1.0, 2.0]), np.ones(2)) == PLAIN
+
+
+def test_probabilities_are_those_of_rare_good_responses_too():
+    """A quarter of the labels are good, and by so much more often as the reward says."""
+    draw = np.random.default_rng(7)
+    rewards = draw.normal(size=4000)
+    chance = 1 / (1 + np.exp(1.5 - rewards))
+    labels = (draw.random(4000) < chance).astype(float)
+
+    found = fit_calibration(rewards, labels)
+
+    said = probability(rewards, found)
+    assert said.mean() == pytest.approx(labels.mean(), abs=1e-3)
+    assert np.abs(said - chance).max() < 0.05
