@@ -44,7 +44,7 @@ def card(manifest: RewardManifest, report: AuditReport, plots: Sequence[Plot]) -
             f"code {manifest.code_version}, made {manifest.created_at:%Y-%m-%d %H:%M} UTC.",
             *_sections(report),
             *_table("Metrics", ("metric", "value"), _named(_unsliced(manifest.metrics))),
-            *_table("Parameters", ("parameter", "value"), _named(manifest.parameters)),
+            *_table("Parameters", ("parameter", "value"), _given(manifest.parameters)),
             "",
             *(f"![{Path(plot).stem.replace('_', ' ')}]({plot})\n" for plot in plots),
         ]
@@ -186,7 +186,7 @@ def _people(report: AuditReport) -> Iterator[str]:
         ],
     )
     if report.slices_not_named:
-        yield f"\n{report.slices_not_named} values with too few comparisons are not shown."
+        yield f"\nNot shown for too few comparisons: {report.slices_not_named}."
     yield from _table(
         "Gaps between slices",
         ("slice", "best", "worst", "gap", "gap by chance", "p"),
@@ -220,6 +220,10 @@ def _table(
 def _unsliced(metrics: Mapping[str, Value]) -> dict[str, Value]:
     """The metrics without those of slices, which have a table of their own."""
     return {name: value for name, value in metrics.items() if not name.startswith("slice/")}
+
+
+def _given(parameters: Mapping[str, Value]) -> list[tuple[str, Value]]:
+    return [(name, "unset" if one is None else one) for name, one in _named(parameters)]
 
 
 def _named(values: Mapping[str, Value]) -> list[tuple[str, Value]]:

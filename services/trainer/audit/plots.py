@@ -136,6 +136,7 @@ def _slices(axes: Axes, report: AuditReport) -> None:
     axes.errorbar(centres, range(len(shown)), xerr=spread, fmt="o", color=_MODEL, capsize=3)
     names = [f"{as_label(f'{one.name} {one.value}')} ({one.pairs})" for one in shown]
     axes.set_yticks(range(len(shown)), names)
+    axes.invert_yaxis()
     if report.accuracy:
         axes.axvline(report.accuracy.model.value, color="black", linewidth=1, linestyle="--")
     axes.set(xlim=(0, 1), xlabel="agrees with people", title="Slices, lowest first (comparisons)")
