@@ -11,6 +11,9 @@ from support.tiny_llama import save_tiny_llama
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    DistilBertConfig,
+    DistilBertModel,
+    PreTrainedModel,
     RobertaConfig,
     RobertaModel,
 )
@@ -47,6 +50,14 @@ def feedback() -> RewardDataset:
         for at in range(40)
     ]  # fmt: skip
     return RewardDataset(pairs, [], rated, [], "sha256:test")
+
+
+def roberta(*, places: int) -> RobertaConfig:
+    return RobertaConfig(
+        vocab_size=len(WORDS), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=places, pad_token_id=0, bos_token_id=2,
+        eos_token_id=3,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("save", [save_tiny_bert, save_tiny_llama])
@@ -98,13 +109,7 @@ def test_the_window_ends_where_the_tokenizer_says_that_the_model_does(tmp_path: 
     AutoTokenizer.from_pretrained(
         save_tiny_bert(tmp_path / "bert"), model_max_length=32
     ).save_pretrained(tmp_path / "roberta")
-    places = 34  # two of which RoBERTa leaves out
-    config = RobertaConfig(
-        vocab_size=len(WORDS), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=places, pad_token_id=0, bos_token_id=2,
-        eos_token_id=3,
-    )  # fmt: skip
-    RobertaModel(config).save_pretrained(tmp_path / "roberta")
+    RobertaModel(roberta(places=34)).save_pretrained(tmp_path / "roberta")  # 2 of them unused
     pairs = [
         PreferencePair("the sky " * 40, f"{text} " * 40, "sea " * at, f"g{at}")
         for at in range(10)
@@ -121,6 +126,38 @@ def test_the_window_ends_where_the_tokenizer_says_that_the_model_does(tmp_path: 
     )  # fmt: skip
 
     assert tuned.truncation == Truncation(prompt_tokens=32, response_tokens=32)
+
+
+DISTILBERT = DistilBertConfig(vocab_size=len(WORDS), dim=32, n_layers=1, n_heads=2, hidden_dim=64)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of peft
+@pytest.mark.parametrize(
+    "encoder", [RobertaModel(roberta(places=34)), DistilBertModel(DISTILBERT)],
+    ids=["roberta", "distilbert"],
+)  # fmt: skip
+def test_heads_of_several_layers_are_trained_whole_beside_adapters(
+    tmp_path: Path, encoder: PreTrainedModel
+) -> None:
+    encoder.save_pretrained(save_tiny_bert(tmp_path))
+    adapting = Adapting(lora_rank=2)
+    model, _ = open_pretrained(tmp_path, adapting, seed=1)
+    trained = [name for name, one in model.named_parameters() if one.requires_grad]
+    with torch.no_grad():
+        for one in model.parameters():
+            if one.requires_grad:
+                one.copy_(0.1 * torch.randn_like(one))
+    ids = torch.tensor([[2, 4, 5, 11, 3]])
+    with torch.no_grad():
+        expected = model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+
+    plain = plain_model(model, tmp_path, adapting, seed=1)
+
+    with torch.no_grad():
+        found = plain(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    assert not [name for name in trained if "classifier" in name and "lora" in name]
+    assert len([name for name in trained if "classifier" in name]) == 4  # two layers
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of peft

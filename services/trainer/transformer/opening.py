@@ -14,6 +14,7 @@ from shared.errors import ConfigError
 _SAFE = {"trust_remote_code": False, "local_files_only": True}
 _LORA_ALPHA = 2  # times the rank, as is usual
 _LORA_DROPOUT = 0.05
+_NEW_LAYERS = r".*(classifier|score)(\..*)?"  # as transformers calls them, their layers too
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def _with_adapters(model: Any, adapting: Adapting) -> nn.Module:
             model, use_gradient_checkpointing=adapting.gradient_checkpointing
         )
     config = LoraConfig(
-        task_type=TaskType.SEQ_CLS,  # the new output layer is trained whole
+        task_type=TaskType.SEQ_CLS,  # what is new is trained whole,
+        exclude_modules=_NEW_LAYERS,  # and has no adapters
         r=adapting.lora_rank,
         lora_alpha=_LORA_ALPHA * adapting.lora_rank,
         lora_dropout=_LORA_DROPOUT,
