@@ -205,15 +205,15 @@ def _drawn(
 ) -> dict[bytes, Side]:
     """Sides of new clusters, so that about `test_share` of a stratum's groups is held out."""
     groups = [group for members in stratum for group in members]
-    missing = round(test_share * len(groups)) or int(len(groups) > 1)
-    missing -= sum(settled.get(group) is Side.TEST for group in groups)
+    held_out = sum(settled.get(group) is Side.TEST for group in groups)
+    missing = (round(test_share * len(groups)) or int(len(groups) > 1)) - held_out
     chosen: set[bytes] = set()
     for members in sorted(new, key=_draw):
         if len(members) <= missing - len(chosen):
             chosen.update(members)
-    if not chosen and missing > 0 and len(stratum) > 1 and new:
+    if new and not chosen and not held_out:  # else no model could be judged
         smallest = min(sorted(new, key=_draw), key=len)
-        chosen.update(smallest)
+        chosen.update(smallest if 2 * len(smallest) <= len(groups) else ())
     return {
         group: Side.TEST if group in chosen else Side.TRAIN for members in new for group in members
     }

@@ -103,6 +103,20 @@ def test_two_clusters_still_give_a_test_side():
     assert held_out(sides) == {b"d", b"e"}
 
 
+@pytest.mark.parametrize("held_before", [0, 20])
+def test_a_large_cluster_that_comes_later_is_trained_on(held_before: int):
+    """It would be 60 of 160 prompts where 32 are wanted, or the whole test of twice as many."""
+    known = {
+        group: Side(("train", "test")[at < held_before]) for at, group in enumerate(groups(100))
+    }
+    template = groups(60 if held_before else 110, start=100)
+    clusters = {group: at for at, group in enumerate(known)} | dict.fromkeys(template, 100)
+
+    sides = choose_sides(dict.fromkeys(known, True) | template, known, 0.2, clusters=clusters)
+
+    assert held_out(sides) == held_out(known)
+
+
 @pytest.mark.parametrize("side", list(Side))
 def test_a_new_near_duplicate_takes_the_side_of_what_is_known(side: Side):
     other = {b"x": Side.TEST if side is Side.TRAIN else Side.TRAIN}
