@@ -4,21 +4,28 @@ import asyncio
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 from sqlalchemy import select
 
+from services.trainer.datasets import Evidence
+from services.trainer.examples import PreferencePair
 from services.trainer.execution import train_here
-from services.trainer.runs import Finished
-from services.trainer.snapshots import load_dataset
-from services.trainer.workplace import open_workplace, tidy
+from services.trainer.lines import snapshot_lines
+from services.trainer.progress import Reporter
+from services.trainer.runs import Desk, Finished, execute
+from services.trainer.snapshots import load_dataset, store_snapshot
+from services.trainer.workplace import Workplace, open_workplace, tidy
 from shared import registry
 from shared.artifacts import FolderStore
 from shared.contracts.training import RunKind, TrainingRequest
-from shared.contracts.values import Outcome
+from shared.contracts.values import Outcome, Side
 from shared.db.tables import Dataset, Lineage, ModelVersion, PromptGroup, TrainingRun
-from shared.errors import InvalidInput, NotEnoughData, RunInterrupted
+from shared.errors import InvalidInput, LeakingDataset, NotEnoughData, RunInterrupted
+from shared.jobs import start_foreground
 
 
 async def train(settings, *, show=None, **given) -> Finished:
@@ -244,3 +251,34 @@ async def test_contradicting_comparisons_teach_nothing_that_the_gate_would_let_t
     finished = await train(settings)
 
     assert not finished.is_live
+
+
+async def test_a_run_on_a_dataset_that_leaks_is_refused(settings, polite):
+    """As on one that was frozen before near-duplicates were looked for."""
+    pairs = [
+        PreferencePair(row.prompt, row.response_a, row.response_b, bytes([at]))
+        for at, row in enumerate(polite(40))
+    ]
+    leaked = replace(pairs[0], group=pairs[1].group)
+    sides = {pair.group: Side.TEST if at % 5 else Side.TRAIN for at, pair in enumerate(pairs)}
+    lines = snapshot_lines(Evidence(pairs=[*pairs, leaked]), sides)
+    opened = open_workplace(settings, settings.database_url.get_secret_value())
+
+    def run() -> None:
+        with start_blocking_portal() as portal, portal.wrap_async_context_manager(opened) as place:
+            uri, digest = store_snapshot(place.store, lines)
+            dataset = Dataset(name="old", uri=uri, sha256=digest, rows=40)
+            execute(Desk(portal.call(_started_on, place, dataset), place, portal), Reporter())
+
+    with pytest.raises(LeakingDataset, match="1 prompts as they are"):
+        await asyncio.to_thread(run)
+
+
+async def _started_on(workplace: Workplace, dataset: Dataset) -> TrainingRun:
+    async with workplace.sessions.begin() as session:
+        session.add(dataset)
+        await session.flush()
+        return await start_foreground(
+            session, TrainingRun, kind="reward_embedding", params={}, owner="here",
+            created_by="me", dataset_id=dataset.id,
+        )  # fmt: skip
