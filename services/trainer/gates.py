@@ -74,10 +74,14 @@ class AbsoluteGates:
     min_accuracy: float | None = None
 
     def failures(self, metrics: Metrics) -> list[str]:
-        """One sentence for each demand that the held-out metrics do not meet."""
+        """One sentence for each demand that the held-out metrics do not meet.
+
+        Ratings are held against the rating to expect: against the probability of a good one,
+        which leaps where people's ratings rise, even the best model would have a large error.
+        """
         demands = (
-            ("rated_correlation", self.min_correlation, 1.0, "correlation with ratings"),
-            ("rated_mse", self.max_mse, -1.0, "mean squared error"),
+            ("predicted_rating_correlation", self.min_correlation, 1.0, "correlation with ratings"),
+            ("predicted_rating_mse", self.max_mse, -1.0, "mean squared error"),
             ("pair_accuracy", self.min_accuracy, 1.0, "pair accuracy"),
         )
         return [

@@ -116,7 +116,14 @@ def test_a_model_that_is_not_worse_goes_live_as_the_policy_says(policy, passed, 
 def test_an_absolute_gate_stops_a_better_model_and_says_why():
     better = judged(margins(0.8, 300, seed=1), margins(0.5, 300, seed=2))
     gates = AbsoluteGates(min_correlation=0.8, max_mse=0.1, min_accuracy=0.7)
-    failures = gates.failures({"rated_correlation": 0.5, "rated_mse": 0.05, "pair_accuracy": 0.8})
+    failures = gates.failures(
+        {
+            "predicted_rating_correlation": 0.5,
+            "predicted_rating_mse": 0.05,
+            "rated_mse": 0.15,
+            "pair_accuracy": 0.8,
+        }
+    )
 
     assert failures == ["correlation with ratings is 0.500, the gate is 0.8"]
     assert not gate_report([better], failures, "better")["passed"]
