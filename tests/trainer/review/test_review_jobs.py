@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from services.trainer.review.jobs import MAKING_QUEUES
-from services.trainer.small_jobs import keep_working, work_off_one
+from services.trainer.small_jobs import work_off_one
 from services.trainer.workplace import Workplace
 from shared.artifacts import FolderStore
 from shared.config import Settings
@@ -91,14 +91,11 @@ async def test_a_queue_of_nothing_fails_at_once_and_says_why(workplace, ask, job
     assert "No recorded interaction is left" in job.error
 
 
-async def test_a_worker_that_is_told_makes_the_queue(workplace, insert, ask, jobs):
+async def test_a_worker_makes_the_queue_beside_its_runs(insert, ask, jobs, start_worker):
     await insert(recorded(1))
     await ask()
-    working = asyncio.create_task(keep_working(workplace, MAKING_QUEUES, asyncio.Event()))
+    await start_worker()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while [job.status for job in await jobs()] != ["succeeded"]:  # noqa: ASYNC110 - in a table
-            await asyncio.sleep(0.05)
-
-    working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
+            await asyncio.sleep(0.1)
