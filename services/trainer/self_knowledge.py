@@ -14,7 +14,7 @@ from services.trainer.conformal import Judgements, fit_label_interval, fit_ratin
 from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
 from services.trainer.groups import group_sums, numbered
 from services.trainer.heads import Floats, Indices
-from services.trainer.reward_metrics import Metrics, correlation, grouped_interval
+from services.trainer.reward_metrics import Metrics, correlation, share_interval
 from shared.contracts.manifest import Calibration, Conformal, RewardManifest
 from shared.ml.calibrated import Interval, interval
 from shared.ml.scorer import Pair, Scorer
@@ -165,7 +165,7 @@ def _slices(said: Said) -> dict[str, Indices]:
 
 def _share(name: str, inside: Floats, said: Said, rows: Indices) -> Metrics:
     sums, counts = group_sums(inside[rows], [said.groups[at] for at in rows])
-    found = grouped_interval(sums / counts, range(len(counts)))
+    found = share_interval(sums / counts, range(len(counts)))
     return {
         name: found.mean,
         f"{name}_low": found.low,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from services.trainer.examples import PreferencePair
-from services.trainer.reward_metrics import pair_margins, rewards_of
+from services.trainer.reward_metrics import pair_margins, rewards_of, share_interval
 from shared.ml.scorer import Pair, Scores
 
 
@@ -42,3 +42,11 @@ def test_many_pairs_are_scored_in_portions():
 
 def test_nothing_has_no_margins():
     assert pair_margins(CountingScorer(), []).shape == (0,)
+
+
+def test_a_share_of_few_is_no_certainty_even_when_all_are_right():
+    found = share_interval(np.ones(5), list("abcde"))
+
+    # Wilson's interval with Student's t at 4 degrees of freedom: 1 / (1 + 2.776² / 5)
+    assert (found.mean, found.high) == (1.0, 1.0)
+    assert abs(found.low - 0.3934) < 1e-3

@@ -18,7 +18,7 @@ from sqlmodel import col
 
 from services.trainer.datasets import THUMB_STARS
 from services.trainer.review.pool import Interaction
-from services.trainer.reward_metrics import Interval, auc, grouped_interval
+from services.trainer.reward_metrics import Interval, auc, share_interval
 from services.trainer.splits import normalise_prompt
 from shared.contracts.values import Thumb
 from shared.db.tables import Feedback
@@ -94,7 +94,7 @@ def agreement(
         found.judged,
         found.left_out,
         found.counted,
-        grouped_interval(hits, groups),
+        share_interval(hits, groups),
         auc(is_good, expected),
         float(is_good.mean()),
         float(expected.mean()),
