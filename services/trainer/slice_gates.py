@@ -73,7 +73,9 @@ def judge_slices(
     fewest: int,
     floor: float | None,
 ) -> list[SliceResult]:
-    """Every slice with enough held-out pairs that is not all of them, sorted by name.
+    """Every slice with enough held-out pairs, sorted by name.
+
+    One that is all of them has only the floor to reach: against the live model it is no slice.
 
     Args:
         margins: raw reward of chosen minus rejected by the candidate, shape (pairs,).
@@ -85,9 +87,9 @@ def judge_slices(
     right = hits(margins)
     gain = None if champion_margins is None else right - hits(champion_margins)
     found = [
-        _judged(name, rows, right, gain, pairs=pairs, floor=floor)
+        _judged(name, rows, right, gain if is_part else None, pairs=pairs, floor=floor)
         for name, rows in sorted(slices_of(pairs).items())
-        if fewest <= len(rows) < len(pairs)
+        if len(rows) >= fewest and ((is_part := len(rows) < len(pairs)) or floor is not None)
     ]
     return _corrected(found)
 
@@ -159,6 +161,6 @@ def _corrected(found: Sequence[SliceResult]) -> list[SliceResult]:
 
 
 def _holm_of(p_values: Sequence[float | None]) -> Sequence[float | None]:
-    """All of them corrected, or none where the question was not asked."""
-    known = [p for p in p_values if p is not None]
-    return holm(known) if known else p_values
+    """Those that were asked for, corrected for one another."""
+    corrected = iter(holm([p for p in p_values if p is not None]))
+    return [None if p is None else next(corrected) for p in p_values]

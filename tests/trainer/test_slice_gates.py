@@ -64,6 +64,18 @@ def test_slices_with_few_pairs_and_those_that_are_everything_are_left_out():
     assert judge_slices(np.ones(50), None, everything, fewest=10, floor=None) == []
 
 
+def test_a_slice_that_is_everything_has_a_floor_and_no_live_model_to_beat():
+    """Whether all pairs together may be a little worse is the gate's policy to say."""
+    worse = np.concatenate([-np.ones(40), np.ones(60)])
+
+    (found,) = judge_slices(worse, np.ones(100), pairs(tea=100), fewest=10, floor=0.8)
+
+    assert found.p_worse is None
+    assert found.failures(0.8) == [
+        "task=tea has accuracy 0.600 on 100 held-out pairs, the gate is 0.8"
+    ]
+
+
 def test_of_many_slices_one_that_looks_bad_is_no_proof():
     """One of 20 slices loses 8 of 9 that differ: p = 0.02 alone, 0.39 among twenty."""
     sizes = {f"task{at:02}": 20 for at in range(20)}
