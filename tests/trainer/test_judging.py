@@ -77,3 +77,11 @@ def test_a_model_that_nothing_is_held_out_for_is_never_promoted(settings, tmp_pa
 
     assert (report["verdict"], report["passed"]) == ("undecidable", False)
     assert "nothing is held out" in report["failures"][0]
+
+
+def test_what_the_audit_finds_about_length_is_a_warning_in_the_report(settings, tmp_path: Path):
+    metrics = {"length_verdict": "beyond_people"}
+
+    report = judge(tmp_path, None, held_out(), metrics=metrics, settings=settings, secret=b"secret")
+
+    assert ["length beyond people" in warning for warning in report["warnings"]] == [True]
