@@ -161,15 +161,17 @@ def test_heads_of_several_layers_are_trained_whole_beside_adapters(
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of peft
-def test_adapters_of_a_model_in_four_bits_are_added_to_the_layers_they_were_trained_on(
-    tmp_path: Path,
+@pytest.mark.parametrize("save", [save_tiny_bert, save_tiny_llama])
+def test_what_was_trained_in_four_bits_is_stored_as_the_model_it_was_trained_in(
+    tmp_path: Path, save: Callable[[Path], Path]
 ) -> None:
-    folder = save_tiny_bert(tmp_path)
+    folder = save(tmp_path)
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
     adapting = Adapting(lora_rank=2, four_bit=True)
     # what is opened in four bits, but for the rounding, which needs a GPU
     whole = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)
+    whole.config.pad_token_id = WORDS.index("[SEP]")
     trained = opening._with_adapters(whole, adapting).eval()
     with torch.no_grad():
         for name, weights in trained.named_parameters():

@@ -78,14 +78,30 @@ def open_pretrained(folder: Path, adapting: Adapting, *, seed: int) -> tuple[Any
 
 def plain_model(model: Any, folder: Path, adapting: Adapting, *, seed: int) -> Any:
     """The fine-tuned model without adapters, in fp32 on the CPU, as artifacts hold it."""
-    if adapting.four_bit:  # adapters are added to whole weights, not to rounded ones
-        whole = _with_adapters(_open_classifier(folder, seed=seed, four_bit=False), adapting)
-        trained = {name: one.cpu() for name, one in model.named_parameters() if one.requires_grad}
-        whole.load_state_dict(trained, strict=False)
+    if adapting.four_bit:
+        opened = _open_classifier(folder, seed=seed, four_bit=False)
+        opened.config.pad_token_id = model.config.pad_token_id
+        whole = _with_adapters(opened, adapting)
+        _copy_weights(model, whole)
         model = whole
     if adapting.lora_rank:
         model = model.merge_and_unload()
     return model.float().cpu().eval()
+
+
+def _copy_weights(model: nn.Module, whole: nn.Module) -> None:
+    """Give a whole model what was trained, and the rounded weights that it was trained beside.
+
+    Adapters and last layer make up for the rounding; on weights without it they are another model.
+    """
+    from peft.utils.integrations import dequantize_bnb_weight
+
+    trained = {name: one.cpu() for name, one in model.named_parameters() if one.requires_grad}
+    whole.load_state_dict(trained, strict=False)
+    for name, one in model.named_parameters():
+        if hasattr(one, "quant_state"):
+            rounded = dequantize_bnb_weight(one)
+            whole.get_parameter(name).data.copy_(rounded)
 
 
 def _open_classifier(folder: Path, *, seed: int, four_bit: bool) -> Any:
