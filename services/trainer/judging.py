@@ -29,6 +29,8 @@ from shared.ml.scorer import Pair, Scorer
 # With fewer held-out comparisons than this, held-out ratings are compared across prompts instead.
 FEWEST_PAIRS = 20
 
+_Ratings = Sequence[RatedResponse]  # of one response
+
 
 @dataclass(frozen=True)
 class MatchedRatings(PreferencePair):
@@ -102,41 +104,44 @@ def held_out_comparisons(dataset: RewardDataset) -> Sequence[PreferencePair]:
 
 
 def matched_ratings(rated: Sequence[RatedResponse]) -> list[PreferencePair]:
-    """Each well rated response with one badly rated on the same scale, each used at most once.
+    """Well rated responses with badly rated ones to other prompts, each used at most once.
 
-    A response that several people rated counts once, with the mean of their ratings.
+    Each well rated prompt is matched with one that is badly rated on the same scale, and then their
+    responses: so no prompt is in two groups. A response that several people rated counts once, with
+    the mean of their ratings.
     """
-    alike: dict[Scale, dict[tuple[str, str], list[RatedResponse]]] = {}
+    prompts: dict[Scale, dict[bytes | str, dict[tuple[str, str], list[RatedResponse]]]] = {}
     for one in rated:
-        responses = alike.setdefault(one.scale, {})
+        responses = prompts.setdefault(one.scale, {}).setdefault(one.group, {})
         responses.setdefault((one.prompt, one.response), []).append(one)
     return [
-        _as_comparison(better, worse)
-        for responses in alike.values()
-        for better, worse in _better_and_worse(list(responses.values()))
+        pair
+        for of_scale in prompts.values()
+        for pair in _matched([list(responses.values()) for responses in of_scale.values()])
     ]
 
 
-def _better_and_worse(
-    responses: Sequence[Sequence[RatedResponse]],
-) -> Iterator[tuple[Sequence[RatedResponse], Sequence[RatedResponse]]]:
-    """The ratings of a response of the upper half by rating, and of one of the lower half."""
-    ranked = sorted(responses, key=lambda those: (_mean(those), str(those[0].group), _first(those)))
+def _matched(prompts: Sequence[Sequence[_Ratings]]) -> Iterator[MatchedRatings]:
+    """Responses to the prompts of the upper half by rating with those of the lower half."""
+    ranked = sorted(
+        prompts, key=lambda those: (fmean(map(_mean, those)), len(those), str(those[0][0].group))
+    )
     half = len(ranked) // 2
     for worse, better in zip(ranked[:half], ranked[len(ranked) - half :], strict=True):
-        if _mean(better) > _mean(worse):
-            yield better, worse
+        best_first, worst_first = sorted(better, key=_rank, reverse=True), sorted(worse, key=_rank)
+        for one, other in zip(best_first, worst_first, strict=False):
+            if _mean(one) != _mean(other):
+                both = (one, other) if _mean(one) > _mean(other) else (other, one)
+                yield _as_comparison(*both, group=better[0][0].group)
 
 
-def _as_comparison(
-    better: Sequence[RatedResponse], worse: Sequence[RatedResponse]
-) -> MatchedRatings:
+def _as_comparison(better: _Ratings, worse: _Ratings, *, group: bytes | str) -> MatchedRatings:
     ratings = [*better, *worse]
     return MatchedRatings(
         better[0].prompt,
         chosen=better[0].response,
         rejected=worse[0].response,
-        group=better[0].group,
+        group=group,
         source="rating",
         row_ids=tuple(one.row_id for one in ratings),
         slices=slices_in_common(one.slices for one in ratings),
@@ -144,12 +149,12 @@ def _as_comparison(
     )
 
 
-def _mean(ratings: Sequence[RatedResponse]) -> float:
+def _mean(ratings: _Ratings) -> float:
     return fmean(one.rating for one in ratings)
 
 
-def _first(ratings: Sequence[RatedResponse]) -> str:
-    return min(one.row_id for one in ratings)
+def _rank(ratings: _Ratings) -> tuple[float, str]:
+    return _mean(ratings), min(one.row_id for one in ratings)
 
 
 def _opponents(

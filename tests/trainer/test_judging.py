@@ -1,5 +1,7 @@
 """What a candidate is judged on, and against."""
 
+from collections import defaultdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,30 @@ def test_a_response_that_several_people_rated_is_matched_once_by_their_mean():
 
     assert (pair.chosen, pair.rejected) == ("response 1", "response 0")
     assert pair.row_ids == ("good", "liked", "disliked")
+
+
+def test_prompts_are_matched_so_that_none_is_in_two_groups():
+    """Groups are resampled as independent, so nothing of a prompt may be in another one."""
+    ratings = [
+        RatedResponse(
+            f"prompt {prompt}",
+            f"{prompt}-{at}",
+            1 + (prompt + at) % 5,
+            str(prompt),
+            f"{prompt}-{at}",
+        )
+        for prompt in range(20)
+        for at in range(1 + prompt % 7)
+    ]
+
+    matched = matched_ratings(ratings)
+
+    groups_of = defaultdict(set)
+    for pair in matched:
+        for side in pair.sides:
+            groups_of[side.prompt].add(pair.group)
+    assert {len(groups) for groups in groups_of.values()} == {1}
+    assert len(set(chain(*(pair.row_ids for pair in matched)))) == 2 * len(matched) > 20
 
 
 def test_stars_are_matched_with_stars_and_thumbs_with_thumbs():
