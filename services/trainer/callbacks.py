@@ -1,4 +1,4 @@
-"""What TRL's trainer calls between its steps: when to evaluate and save, and whom to tell.
+"""What transformers' trainer calls between its steps: when to evaluate and save, and whom to tell.
 
 It evaluates and saves at each epoch's end by itself, which is when little data is kept from
 overfitting; long epochs are evaluated in between too.

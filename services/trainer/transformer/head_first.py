@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from services.trainer.transformer.batches import Collator, Ids
 from services.trainer.transformer.judgements import TokenJudgement
-from services.trainer.transformer.model import RewardLikelihood, Thresholds, off_centre
+from services.trainer.transformer.model import RewardLikelihood, Thresholds
 from shared.errors import ConfigError
 from shared.ml.pooled import last_layers, rows_read
 
@@ -50,11 +50,11 @@ def fit_head(
     features = frozen_features(model, collator, windows, batch_size=batch_size)
     used = torch.unique(collator.terms(kept, windows)["places"])
     seen = features[used[used >= 0]]
-    spread = seen.std(dim=0, correction=0).clamp(min=_LEAST_SPREAD)
-    # a decoder's last layer has no bias that could take the centre back
-    centre = torch.zeros_like(spread) if last.bias is None else seen.mean(dim=0)
+    centre, spread = seen.mean(dim=0), seen.std(dim=0, correction=0).clamp(min=_LEAST_SPREAD)
     del seen
     scaled = features.sub_(centre).div_(spread)
+    if last.bias is None:  # as in decoders: nothing can take the centre back, so nothing may add it
+        scaled = _without(scaled, centre / spread)
     path = _Path(scaled, collator.terms(kept, windows), collator.terms(held, windows), model)
     loss, penalty, weights, thresholds = path.best()
     with torch.no_grad():
@@ -102,6 +102,12 @@ def frozen_features(
     return torch.cat(found)[torch.from_numpy(np.argsort(order))]
 
 
+def _without(rows: Tensor, direction: Tensor) -> Tensor:
+    """Rows without their part in one direction; weights fitted on them have none either."""
+    unit = direction / direction.norm().clamp(min=_LEAST_SPREAD)
+    return rows.sub_((rows @ unit)[:, None] * unit)
+
+
 class _Path:
     """Fits along the grid of penalties, each starting from the one before it."""
 
@@ -114,7 +120,6 @@ class _Path:
     ) -> None:
         self._features = features
         self._kept, self._held = kept, held
-        self._centring = model.centring
         self._thresholds = Thresholds(model.thresholds.shifts.shape[0] - 1).double()
         self._weights = nn.Parameter(torch.zeros(features.shape[1], dtype=torch.float64))
 
@@ -129,19 +134,17 @@ class _Path:
 
         def closure() -> Tensor:
             search.zero_grad()
-            rewards = self._features @ self._weights
-            loss = self._mean_loss(self._kept, rewards)
-            loss = loss + self._centring * off_centre(rewards, self._kept)
-            loss = loss * len(self._kept["kind"])
+            loss = self._mean_loss(self._kept) * len(self._kept["kind"])
             loss = loss + 0.5 * penalty * self._weights.square().sum() + self._thresholds.penalty()
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
         search.step(closure)  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            held = float(self._mean_loss(self._held, self._features @ self._weights))
+            held = float(self._mean_loss(self._held))
         state = {name: one.clone() for name, one in self._thresholds.state_dict().items()}
         return held, penalty, self._weights.detach().clone(), state
 
-    def _mean_loss(self, said: dict[str, Tensor], rewards: Tensor) -> Tensor:
+    def _mean_loss(self, said: dict[str, Tensor]) -> Tensor:
+        rewards = self._features @ self._weights
         return (self._thresholds.losses(rewards, said) * said["weight"]).mean()

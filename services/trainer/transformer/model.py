@@ -104,7 +104,7 @@ class RewardLikelihood(nn.Module):
         super().__init__()
         self.classifier = classifier
         self.thresholds = thresholds
-        self.centring = centring
+        self._centring = centring
         self._judgements = judgements
 
     def rewards(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -117,12 +117,12 @@ class RewardLikelihood(nn.Module):
         rewards = self.rewards(input_ids, attention_mask)
         loss = (self.thresholds.losses(rewards, said) * said["weight"]).mean()
         if self.training:
-            loss = loss + self.centring * off_centre(rewards, said)
+            loss = loss + self._centring * _off_centre(rewards, said)
             loss = loss + self.thresholds.penalty() / self._judgements
         return {"loss": loss}
 
 
-def off_centre(rewards: Tensor, said: dict[str, Tensor]) -> Tensor:
+def _off_centre(rewards: Tensor, said: dict[str, Tensor]) -> Tensor:
     """Mean square of twice the mean reward of each comparison; comparisons fix no level.
 
     Source: Eisenstein et al. 2023, arXiv:2312.09244, eq. 4.
