@@ -1,6 +1,6 @@
 """The dense part of a head: standardised features, the L2 penalty and what it shrinks most."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -30,6 +30,17 @@ _NOTHING = 1e-300  # instead of the variance of rows that are all the same
 
 
 @dataclass(frozen=True)
+class Search:
+    """What cross-validation chooses from: profiles, and values of C, ascending."""
+
+    profiles: Sequence[Mapping[Feature, float]] = PROFILES
+    grid: Sequence[float] = DENSE_GRID
+
+
+EVERYTHING = Search()
+
+
+@dataclass(frozen=True)
 class DenseFit:
     """Weights on raw features and how they were found.
 
@@ -38,12 +49,15 @@ class DenseFit:
         offset: mean reward they give.
         rewards: out-of-fold reward of each item, centred, shape (n,).
         prior: standard deviation of each weight under the penalty alone, shape (f,).
+        around: the profile that was chosen and the values of C next to the chosen one, which a
+            fit to nearly the same judgements may choose from.
     """
 
     weights: Floats
     offset: float
     rewards: Floats
     prior: Floats
+    around: Search
     report: Metrics
 
 
@@ -54,11 +68,12 @@ def fit_dense(
     widths: Mapping[Feature, int],
     *,
     seed: int,
+    search: Search = EVERYTHING,
 ) -> DenseFit:
     """The dense head; a weight of a standardised block of strength s costs w² / 2Cs².
 
     Grouped cross-validation chooses C, how freely all blocks together may speak, and one of the
-    `PROFILES` of strengths.
+    profiles of strengths.
 
     Args:
         rows: features, shape (n, f).
@@ -66,23 +81,30 @@ def fit_dense(
         groups: prompt group of each row, shape (n,).
         widths: of the blocks of features, in their order.
         seed: of the folds.
+        search: what is chosen from.
     """
     spread = rows.std(axis=0)
     scale = np.where(spread > _LEAST_SPREAD * spread.max(), spread, 1.0)
     centre = rows.mean(axis=0)
     scaled = (rows - centre) / scale
-    fits: list[tuple[FittedWeights, Floats, Floats]] = []
-    for strength in {tuple(_strength(profile, widths)): None for profile in PROFILES}:
+    fits: list[tuple[FittedWeights, Floats, Floats, Mapping[Feature, float]]] = []
+    for strength, profile in {_strength(it, widths): it for it in search.profiles}.items():
         each = np.array(strength)
-        axes = principal_axes(scaled * each)
-        turned = (scaled * each) @ axes
-        fits.append((fit_weights(turned, evidence, groups, grid=DENSE_GRID, seed=seed), axes, each))
-    fitted, axes, each = min(fits, key=lambda fit: fit[0].loss)
+        shaped = scaled * each
+        axes = principal_axes(shaped)
+        fit = fit_weights(shaped @ axes, evidence, groups, grid=search.grid, seed=seed)
+        fits.append((fit, axes, each, profile))
+    fitted, axes, each, profile = min(fits, key=lambda found: found[0].loss)
     weights = (axes @ fitted.weights) * each / scale
-    report: Metrics = {"inverse_l2": fitted.inverse_l2}
-    rewards = fitted.rewards - fitted.rewards.mean()
-    prior = np.sqrt(fitted.inverse_l2) * each / scale
-    return DenseFit(weights, float(centre @ weights), rewards, prior, report)
+    place = search.grid.index(fitted.inverse_l2)
+    return DenseFit(
+        weights=weights,
+        offset=float(centre @ weights),
+        rewards=fitted.rewards - fitted.rewards.mean(),
+        prior=np.sqrt(fitted.inverse_l2) * each / scale,
+        around=Search((profile,), search.grid[max(0, place - 1) : place + 2]),
+        report={"inverse_l2": fitted.inverse_l2},
+    )
 
 
 def principal_axes(rows: Floats) -> Floats:
@@ -100,5 +122,5 @@ def principal_axes(rows: Floats) -> Floats:
     return np.asarray(axes[:, spread >= _LEAST_SHARE * spread[-1]])
 
 
-def _strength(profile: Mapping[Feature, float], widths: Mapping[Feature, int]) -> list[float]:
-    return [profile.get(name, 1.0) for name, width in widths.items() for _ in range(width)]
+def _strength(profile: Mapping[Feature, float], widths: Mapping[Feature, int]) -> tuple[float, ...]:
+    return tuple(profile.get(name, 1.0) for name, width in widths.items() for _ in range(width))

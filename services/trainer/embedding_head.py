@@ -1,6 +1,6 @@
 """Fitting the head of the embedding reward model from embedded pairs; no files, no clock."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from services.trainer.aspects import fit_aspects
 from services.trainer.calibration import fit_calibration, good_labels
-from services.trainer.dense_head import fit_dense
+from services.trainer.dense_head import EVERYTHING, DenseFit, Search, fit_dense
 from services.trainer.evidence import Items
 from services.trainer.heads import Floats, Indices, fit_weights, grouped_folds
 from services.trainer.likelihood.thresholds import Thresholds, combine
@@ -92,18 +92,23 @@ def fit_original(
     head = RewardHead(("text",), model.coef_[0].astype(np.float64), float(model.intercept_[0]))
     report = _row_report(head.rewards(embedded)[rows[1]], labels[rows[1]])
     calibration = Calibration(slope=1.0, intercept=0.0, method="logistic-head")
-    rewards = _original_out_of_fold(features, labels, groups, seed=seed)
+    folds = max(2, round(1 / test_share))
+    rewards = _original_out_of_fold(features, labels, groups, seed=seed, folds=folds)
     return FittedReward(head, calibration, report, rewards)
 
 
 def _original_out_of_fold(
-    features: Floats, labels: Indices, groups: Indices, *, seed: int
+    features: Floats, labels: Indices, groups: Indices, *, seed: int, folds: int
 ) -> Floats:
-    """Rewards by heads that never saw the prompt; empty where one would see one label only."""
+    """Rewards by heads that never saw the prompt; empty where one would see one label only.
+
+    They have to learn from as many rows as the head that is kept: this penalty lets weights grow
+    with the rows, and rewards with them.
+    """
     if len(np.unique(groups)) < 2:
         return np.empty(0)
     rewards = np.empty(len(labels))
-    for kept, held in grouped_folds(groups, seed=seed):
+    for kept, held in grouped_folds(groups, seed=seed, folds=folds):
         if labels[kept].min() == labels[kept].max():
             return np.empty(0)
         with threadpool_limits(limits=1):
@@ -131,48 +136,80 @@ def _row_report(rewards: Floats, labels: np.ndarray[tuple[int], np.dtype[np.int6
     return metrics | rows | {"row_split_auc": auc(labels == 1, rewards)}
 
 
-def fit_default(
+@dataclass(frozen=True)
+class DefaultFit:
+    """All that was said in one likelihood: the rewards of the default mode.
+
+    Attributes:
+        rows: dense features of the n items, shape (n, f).
+        shares: what the dense part counts in the reward and, if there are words, what they count.
+        rewards: out-of-fold reward of each item, shape (n,).
+        thresholds: by which people rate on the rewards' scale.
+    """
+
+    rows: Floats
+    widths: Mapping[Feature, int]
+    dense: DenseFit
+    words: "_Words | None"
+    shares: Floats
+    rewards: Floats
+    thresholds: Thresholds
+
+
+def fit_rewards(
     embedded: Embedded,
     items: Items,
     features: Sequence[Feature],
     *,
-    good_rating: float,
     seed: int,
-) -> FittedReward:
-    """All that was said in one likelihood, L2 and calibration by grouped cross-validation.
+    search: Search = EVERYTHING,
+) -> DefaultFit:
+    """Weights of all features, their L2 by grouped cross-validation.
 
     Args:
         embedded: the n items after the encoder, prompt and response apart.
         items: the items with their groups and evidence.
         features: dense features to use, and `lexical` to add a model of the words.
-        good_rating: from here on a rated response counts as good in the calibration.
         seed: of the folds.
+        search: what the dense part is chosen from.
 
     Raises:
         NotEnoughData: there are fewer than two prompt groups.
     """
     dense = tuple(feature for feature in features if feature != "lexical")
     rows, widths = dense_features(dense, embedded), _widths(dense, embedded)
-    found = fit_dense(rows, items.evidence, items.groups, widths, seed=seed)
-    parts, words = [found.rewards], None
-    if "lexical" in features:
-        words = _fit_words(embedded.responses, items, seed=seed)
-        parts.append(words.rewards)
-    together = np.stack(parts, axis=1)
+    found = fit_dense(rows, items.evidence, items.groups, widths, seed=seed, search=search)
+    words = _fit_words(embedded.responses, items, seed=seed) if "lexical" in features else None
+    together = np.stack([part.rewards for part in (found, words) if part is not None], axis=1)
     shares, thresholds = combine(together, items.evidence)
+    return DefaultFit(rows, widths, found, words, shares, together @ shares, thresholds)
+
+
+def finish_default(
+    fit: DefaultFit, items: Items, features: Sequence[Feature], *, good_rating: float, seed: int
+) -> FittedReward:
+    """The head of a fit with its aspects, calibration and posterior.
+
+    Args:
+        fit: what `fit_rewards` found.
+        items: those it was found for.
+        features: those it was found for.
+        good_rating: from here on a rated response counts as good in the calibration.
+        seed: of the aspects' folds.
+    """
+    dense, words, shares = fit.dense, fit.words, fit.shares
     lexical = words.scaled(shares[-1]) if words else None
-    offset = shares[0] * found.offset + (shares[-1] * words.offset if words else 0.0)
-    aspects, of_aspects = fit_aspects(rows, items, widths, seed=seed)
-    head = RewardHead(tuple(features), shares[0] * found.weights, -offset, lexical, aspects)
-    report: Metrics = found.report | {"dense_share": float(shares[0])}
+    offset = shares[0] * dense.offset + (shares[-1] * words.offset if words else 0.0)
+    aspects, of_aspects = fit_aspects(fit.rows, items, fit.widths, seed=seed)
+    head = RewardHead(tuple(features), shares[0] * dense.weights, -offset, lexical, aspects)
+    report: Metrics = dense.report | {"dense_share": float(shares[0])}
     if words:
         report |= {"lexical_inverse_l2": words.inverse_l2, "lexical_share": float(shares[1])}
-    rewards = together @ shares
-    report |= thresholds.report() | of_aspects
+    report |= fit.thresholds.report() | of_aspects
     judged = judged_items(items.evidence, len(items.pairs))
-    posterior = fit_posterior(rows, judged, rewards, shares[0] * found.prior)
-    calibration = _calibrate(rewards, items, good_rating)
-    return FittedReward(head, calibration, report, rewards, thresholds, posterior)
+    posterior = fit_posterior(fit.rows, judged, fit.rewards, shares[0] * dense.prior)
+    calibration = _calibrate(fit.rewards, items, good_rating)
+    return FittedReward(head, calibration, report, fit.rewards, fit.thresholds, posterior)
 
 
 @dataclass(frozen=True)

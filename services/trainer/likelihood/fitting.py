@@ -139,13 +139,13 @@ def fit_path(
     counted = np.where(_counted(evidence), evidence.weight, 0.0)
     rewards, losses = np.zeros((len(penalties), features.shape[0])), np.zeros(len(penalties))
     points = [Point(np.zeros(features.shape[1]), nuisance.start)] * len(penalties)
+    usable = len(penalties)
     for kept, held in folds:
         inside = np.isin(item_groups, evidence.group[held])
         tested, known = evidence.take(held), features[inside]
         contrasts = tested.contrasts(features.shape[0])
-        path = _path(
-            LinearLikelihood(features, evidence.take(kept), nuisance), penalties, points[0]
-        )
+        likelihood = LinearLikelihood(features, evidence.take(kept), nuisance)
+        path = _path(likelihood, penalties[:usable], points[0])
         least = np.inf
         for at, points[at] in enumerate(path):
             rewards[at, inside] = known @ points[at].weights
@@ -154,9 +154,9 @@ def fit_path(
             losses[at] += loss
             least = min(least, loss)
             if loss > _HOPELESS * least:
-                losses[at + 1 :] = np.inf
+                usable = at + 1
                 break
-    best = int(np.argmin(losses))
+    best = int(np.argmin(losses[:usable]))
     full = LinearLikelihood(features, evidence, nuisance).fit(penalties[best], points[best])
     losses /= counted.sum()
     is_judged = np.isin(item_groups, evidence.group)

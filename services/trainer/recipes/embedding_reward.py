@@ -17,7 +17,7 @@ from services.trainer.audit.learning import RememberingEncoder
 from services.trainer.audit.population import population_of
 from services.trainer.backbones import ResolvedBackbone, resolve_backbone
 from services.trainer.domain import fit_domain, sample_rows
-from services.trainer.embedding_head import FittedReward, fit_default, fit_original
+from services.trainer.embedding_head import FittedReward, finish_default, fit_original, fit_rewards
 from services.trainer.evidence import (
     Items,
     RatingsAs,
@@ -29,6 +29,7 @@ from services.trainer.groups import numbered
 from services.trainer.process import response_metrics
 from services.trainer.raters.weights import weigh_raters
 from services.trainer.reward_artifact import copy_backbone, store_reward
+from services.trainer.reward_metrics import Metrics
 from services.trainer.reward_params import RewardParams
 from services.trainer.self_knowledge import fit_interval
 from services.trainer.trained import Progress, TrainedReward, evaluate
@@ -154,15 +155,19 @@ def train_embedding_reward(
     items = _items(dataset, params, {})
     embedded = _embed(PairReader(encoder, truncation, separator=None), items.pairs, progress)
     progress(0.7, "fit", {"items": len(items.pairs), "evidence": len(items.evidence)})
-    fitted = _fit(embedded, items, params)
-    if not params.weigh_raters:
-        return fitted
-    rewards = dict(zip(items.pairs, fitted.rewards, strict=True))
-    found = weigh_raters(switched_on(dataset, params.weights), rewards=rewards)
-    if min(found.weights.values(), default=1.0) < 1.0:
-        progress(0.8, "fit", {"raters": len(found.weights)})
-        fitted = _fit(embedded, _items(dataset, params, found.weights), params)
-    return replace(fitted, report=fitted.report | dict(found.metrics))
+    features = _features(params)
+    fit = fit_rewards(embedded, items, features, seed=params.seed)
+    of_raters: Metrics = {}
+    if params.weigh_raters:
+        rewards = dict(zip(items.pairs, fit.rewards, strict=True))
+        found = weigh_raters(switched_on(dataset, params.weights), rewards=rewards)
+        of_raters = dict(found.metrics)
+        if min(found.weights.values(), default=1.0) < 1.0:
+            progress(0.8, "fit", {"raters": len(found.weights)})
+            items, near = _items(dataset, params, found.weights), fit.dense.around
+            fit = fit_rewards(embedded, items, features, seed=params.seed, search=near)
+    fitted = finish_default(fit, items, features, good_rating=params.good_rating, seed=params.seed)
+    return replace(fitted, report=fitted.report | of_raters)
 
 
 def _items(dataset: RewardDataset, params: EmbeddingParams, trust: Mapping[str, float]) -> Items:
@@ -171,12 +176,6 @@ def _items(dataset: RewardDataset, params: EmbeddingParams, trust: Mapping[str, 
         dataset.train_pairs, dataset.train_rated, dataset.train_ties, dataset.train_rankings,
         weights=params.weights, rater_weights=trust, ratings_as=params.ratings_as,
     )  # fmt: skip
-
-
-def _fit(embedded: Embedded, items: Items, params: EmbeddingParams) -> FittedReward:
-    return fit_default(
-        embedded, items, _features(params), good_rating=params.good_rating, seed=params.seed
-    )
 
 
 def _with_self_knowledge(
