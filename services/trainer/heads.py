@@ -63,15 +63,13 @@ def fit_weights(
     return FittedWeights(found.point.weights, grid[found.best], found.rewards, found.loss)
 
 
-def grouped_folds(
-    groups: Indices, *, seed: int, folds: int = FOLDS
-) -> Iterator[tuple[Indices, Indices]]:
-    """Train and held-out rows of up to so many folds that never split a group.
+def grouped_folds(groups: Indices, *, seed: int) -> Iterator[tuple[Indices, Indices]]:
+    """Train and held-out rows of up to five folds that never split a group.
 
     Raises:
         NotEnoughData: there are fewer than two groups.
     """
-    count = min(folds, len(np.unique(groups)))
+    count = min(FOLDS, len(np.unique(groups)))
     if count < 2:
         raise NotEnoughData(
             "Training needs feedback on at least two different prompts; collect more."
