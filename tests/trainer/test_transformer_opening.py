@@ -85,7 +85,7 @@ def test_the_fitted_last_layer_costs_what_it_says_whether_or_not_it_has_a_bias(
 def test_a_decoder_without_padding_learns_from_ratings_and_comparisons(tmp_path: Path) -> None:
     source = resolve_backbone(str(save_tiny_llama(tmp_path / "tiny")))
     kept, held = validation_split(collect_judgements(feedback()), seed=1)
-    params = TransformerParams(epochs=6, batch_size=8, learning_rate=3e-3, max_tokens=24)
+    params = TransformerParams(epochs=3, batch_size=8, learning_rate=3e-3, max_tokens=24)
 
     tuned = fine_tune(source, kept, held, params, work=tmp_path / "work", progress=lambda *_: None)
 

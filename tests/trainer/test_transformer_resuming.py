@@ -37,7 +37,7 @@ def judged() -> tuple[list[Judgement], list[Judgement]]:
     def text() -> str:
         return " ".join(draw.choice(WORDS, size=draw.integers(1, 9)))
 
-    pairs = [PreferencePair(f"what is {text()}", text(), text(), f"g{at}") for at in range(60)]
+    pairs = [PreferencePair(f"what is {text()}", text(), text(), f"g{at}") for at in range(40)]
     return validation_split(
         collect_judgements(RewardDataset(pairs, [], [], [], "sha256:test")), seed=1
     )
@@ -75,17 +75,15 @@ def assert_same(found: TunedModel, expected: TunedModel) -> None:
     assert found.report["validation_loss"] == expected.report["validation_loss"]
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
 def test_within_an_epoch_it_goes_on_with_the_batches_that_are_left(
-    tmp_path: Path, judged: Sequence, params: TransformerParams, accumulation: int
+    tmp_path: Path, judged: Sequence, params: TransformerParams
 ) -> None:
-    given = {"gradient_accumulation": accumulation, "patience": 99, "epochs": 2}
+    given = {"gradient_accumulation": 2, "patience": 99, "epochs": 2}
     params = params.model_copy(update=given)
     whole, _ = tuned_in(tmp_path / "whole", judged, params)
 
-    for stop_after in (0.6, 1.7):
-        with pytest.raises(KeyboardInterrupt):
-            tuned_in(tmp_path / "stopped", judged, params, stop_after=stop_after)
+    with pytest.raises(KeyboardInterrupt):
+        tuned_in(tmp_path / "stopped", judged, params, stop_after=1.7)
     resumed, epochs = tuned_in(tmp_path / "stopped", judged, params)
 
     assert 1.0 < min(epochs) < 2.0
