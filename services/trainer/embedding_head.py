@@ -92,27 +92,29 @@ def fit_original(
     head = RewardHead(("text",), model.coef_[0].astype(np.float64), float(model.intercept_[0]))
     report = _row_report(head.rewards(embedded)[rows[1]], labels[rows[1]])
     calibration = Calibration(slope=1.0, intercept=0.0, method="logistic-head")
-    folds = max(2, round(1 / test_share))
-    rewards = _original_out_of_fold(features, labels, groups, seed=seed, folds=folds)
+    rewards = _original_out_of_fold(features, labels, groups, test_share=test_share, seed=seed)
     return FittedReward(head, calibration, report, rewards)
 
 
 def _original_out_of_fold(
-    features: Floats, labels: Indices, groups: Indices, *, seed: int, folds: int
+    features: Floats, labels: Indices, groups: Indices, *, test_share: float, seed: int
 ) -> Floats:
     """Rewards by heads that never saw the prompt; empty where one would see one label only.
 
-    They have to learn from as many rows as the head that is kept: this penalty lets weights grow
-    with the rows, and rewards with them.
+    They too leave out a share of the rows, prompts or not: a response without the other one to its
+    prompt teaches the prompt's topic instead of its quality, and rewards spread wider for it.
     """
     if len(np.unique(groups)) < 2:
         return np.empty(0)
     rewards = np.empty(len(labels))
-    for kept, held in grouped_folds(groups, seed=seed, folds=folds):
-        if labels[kept].min() == labels[kept].max():
+    for kept, held in grouped_folds(groups, seed=seed):
+        learned = np.random.default_rng(seed).permutation(kept)[
+            : round((1 - test_share) * len(kept))
+        ]
+        if len(np.unique(labels[learned])) < 2:
             return np.empty(0)
         with threadpool_limits(limits=1):
-            model = _balanced().fit(features[kept], labels[kept])
+            model = _balanced().fit(features[learned], labels[learned])
         rewards[held] = model.decision_function(features[held])
     return rewards
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from services.trainer.calibration import fit_calibration
+from services.trainer.conformal import Judgements, fit_label_interval
 from services.trainer.embedding_head import fit_original
 from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
 from services.trainer.recipes.embedding_reward import EmbeddingParams, train
@@ -15,6 +16,7 @@ from services.trainer.self_knowledge import coverage_metrics, fit_interval, said
 from services.trainer.trained import TrainedReward
 from shared.contracts.manifest import Calibration, Conformal, Curve, RewardManifest
 from shared.ml.artifact import load_scorer
+from shared.ml.calibrated import interval
 from shared.ml.head import Embedded, probability
 from shared.ml.scorer import Pair
 
@@ -180,6 +182,33 @@ def test_the_original_recipe_gives_intervals_that_hold_for_other_prompts(tmp_pat
     assert found.manifest.conformal is not None
     assert found.metrics["coverage"] >= 0.8
     assert found.metrics["interval_width"] < 0.6
+
+
+def twins(prompts: int, seed: int) -> tuple[Embedded, np.ndarray, np.ndarray]:
+    """A good and a bad response to each prompt, whose embeddings are mostly its topic."""
+    draw = np.random.default_rng(seed)
+    topic = np.repeat(draw.normal(size=(prompts, 60)), 2, axis=0)
+    rows = topic + 0.3 * draw.normal(size=(2 * prompts, 60))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    embedded = Embedded(rows, rows, np.full(len(rows), 5), [""] * len(rows))
+    return embedded, np.tile([1.0, 0.0], prompts), np.repeat(np.arange(prompts), 2)
+
+
+def test_intervals_of_the_original_recipe_hold_where_each_prompt_has_a_good_and_a_bad_one() -> None:
+    """Its split parts such twins, which spreads rewards of new prompts."""
+    found = []
+    for seed in range(6):
+        embedded, labels, groups = twins(600, seed)
+        fitted = fit_original(
+            embedded, (1 + 4 * labels).tolist(), groups, good_rating=4.0, test_share=0.12, seed=1
+        )
+        judged = Judgements(fitted.rewards, labels, groups)
+        conformal = fit_label_interval(judged, fitted.calibration)
+        new, good, _ = twins(1000, seed + 100)
+        bounds = interval(fitted.head.rewards(new), conformal, fitted.calibration)
+        found.append(np.mean((bounds.low <= good) & (good <= bounds.high)))
+
+    assert abs(np.mean(found) - 0.9) <= 0.03
 
 
 def test_the_original_recipe_has_no_interval_where_a_fold_lacks_a_label() -> None:
