@@ -9,6 +9,7 @@ import torch
 from support.tiny_bert import WORDS, save_tiny_bert
 from support.tiny_llama import save_tiny_llama
 from transformers import (
+    AutoModel,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DistilBertConfig,
@@ -80,6 +81,20 @@ def test_the_fitted_last_layer_costs_what_it_says_whether_or_not_it_has_a_bias(
     with torch.no_grad():
         loss = model.eval()(**collator(held))["loss"]
     assert fitted.loss == pytest.approx(float(loss), abs=1e-4)
+
+
+@pytest.mark.parametrize(("layers", "kept"), [(1, 1), (0, 2), (9, 2)])
+def test_a_model_is_cut_after_the_layers_asked_for(tmp_path: Path, layers: int, kept: int) -> None:
+    folder = save_tiny_bert(tmp_path)
+    ids = torch.tensor([[2, 5, 6, 3]])
+
+    model, _ = open_pretrained(folder, Adapting(layers=layers), seed=1)
+
+    whole = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    read = model.eval().bert(input_ids=ids, output_hidden_states=True).hidden_states[kept]
+    expected = whole(input_ids=ids, output_hidden_states=True).hidden_states[kept]
+    assert torch.allclose(read, expected, atol=1e-6)
+    assert len(model.bert.encoder.layer) == kept == model.config.num_hidden_layers
 
 
 def test_a_decoder_without_padding_learns_from_ratings_and_comparisons(tmp_path: Path) -> None:

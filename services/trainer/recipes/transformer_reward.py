@@ -60,6 +60,7 @@ class TransformerParams(RewardParams):
     gradient_accumulation: int = Field(1, ge=1, description="Batches in one optimizer step.")
     learning_rate: float = Field(5e-5, gt=0, description="Peak of AdamW, after 10 % warm-up.")
     head_first: bool = Field(True, description="Fit the last layer on frozen features first.")
+    layers: int = Field(0, ge=0, description="Layers kept from the model's beginning; 0: all.")
     max_tokens: int = Field(256, ge=16, description="Window of prompt and response together.")
     read_prompt: bool = Field(True, description="Show the prompt to the model.")
     centring: float = Field(0.01, ge=0, description="How strongly rewards are kept around zero.")
@@ -189,7 +190,9 @@ def fine_tune(
     from services.trainer.transformer.tuning import tune
 
     torch.set_num_threads(params.threads)
-    adapting = Adapting(params.lora_rank, params.four_bit, params.gradient_checkpointing)
+    adapting = Adapting(
+        params.lora_rank, params.four_bit, params.gradient_checkpointing, params.layers
+    )
     classifier, processing = open_pretrained(source.folder, adapting, seed=params.seed)
     folder = work / "model"
     processing.save_pretrained(folder)

@@ -25,11 +25,13 @@ class Adapting:
         lora_rank: rank of LoRA adapters (arXiv:2106.09685); 0 trains every weight.
         four_bit: hold the frozen weights in 4 bits (QLoRA, arXiv:2305.14314); needs a GPU.
         gradient_checkpointing: compute activations again instead of keeping them.
+        layers: how many layers are kept from the model's beginning; 0 keeps all.
     """
 
     lora_rank: int = 0
     four_bit: bool = False
     gradient_checkpointing: bool = False
+    layers: int = 0
 
     def require_possible(self) -> None:
         """Pass when this machine can do it.
@@ -67,7 +69,7 @@ def open_pretrained(folder: Path, adapting: Adapting, *, seed: int) -> tuple[Any
             "The model's tokenizer has neither a padding nor an end token; name one of them "
             "in its tokenizer_config.json."
         )
-    model = _open_classifier(folder, seed=seed, four_bit=adapting.four_bit)
+    model = _open_classifier(folder, adapting, seed=seed, four_bit=adapting.four_bit)
     if pools_by_mean(folder, model.config) and not adapting.four_bit:
         add_mean_layer(model)
     model.config.pad_token_id = tokenizer.pad_token_id  # what batches are padded with
@@ -79,7 +81,7 @@ def open_pretrained(folder: Path, adapting: Adapting, *, seed: int) -> tuple[Any
 def plain_model(model: Any, folder: Path, adapting: Adapting, *, seed: int) -> Any:
     """The fine-tuned model without adapters, in fp32 on the CPU, as artifacts hold it."""
     if adapting.four_bit:
-        opened = _open_classifier(folder, seed=seed, four_bit=False)
+        opened = _open_classifier(folder, adapting, seed=seed, four_bit=False)
         opened.config.pad_token_id = model.config.pad_token_id
         whole = _with_adapters(opened, adapting)
         _copy_weights(model, whole)
@@ -104,14 +106,17 @@ def _copy_weights(model: nn.Module, whole: nn.Module) -> None:
             whole.get_parameter(name).data.copy_(rounded)
 
 
-def _open_classifier(folder: Path, *, seed: int, four_bit: bool) -> Any:
+def _open_classifier(folder: Path, adapting: Adapting, *, seed: int, four_bit: bool) -> Any:
     import transformers
-    from transformers import AutoModelForSequenceClassification, set_seed
+    from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
 
     quiet: Any = transformers.utils.logging
     quiet.set_verbosity_error()
     quiet.disable_progress_bar()
     set_seed(seed)  # the new output layer is random
+    config = AutoConfig.from_pretrained(folder, num_labels=1, **_SAFE)
+    if 0 < adapting.layers < config.num_hidden_layers:
+        config.num_hidden_layers = adapting.layers
     more: dict[str, Any] = {"dtype": torch.float32}
     if four_bit:
         more["quantization_config"] = transformers.BitsAndBytesConfig(  # type: ignore[no-untyped-call]
@@ -121,7 +126,7 @@ def _open_classifier(folder: Path, *, seed: int, four_bit: bool) -> Any:
             llm_int8_skip_modules=["classifier", "score"],
         )
     return AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=1, use_safetensors=True, **_SAFE, **more
+        folder, config=config, use_safetensors=True, **_SAFE, **more
     )
 
 
