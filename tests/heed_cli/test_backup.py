@@ -222,7 +222,7 @@ def test_a_restored_deployment_serves_the_same_scores(heed, other):
         for row in load_sample()[:150]:
             body = {name: value for name, value in row.items() if name not in ("kind", "batch")}
             assert http.post(f"{address(heed, 'feedback_api')}/{row['kind']}", json=body).is_success
-    heed.done("train", "embedding", HEED_GATE="not_worse")
+    heed.done("train", "embedding", "--mode", "original", HEED_GATE="not_worse")
     heed.done("models", "promote", "1", "--reason", "to be restored")
     scores = scored(heed)
     heed.done("backup", "b.tar")
