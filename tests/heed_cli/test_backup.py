@@ -4,6 +4,7 @@ import asyncio
 import json
 import secrets
 import sys
+import time
 from collections.abc import Iterator
 
 import asyncpg
@@ -218,10 +219,11 @@ def test_a_restore_that_was_killed_after_the_load_goes_on(kept, servers, other):
 @pytest.mark.slow
 def test_a_restored_deployment_serves_the_same_scores(heed, other):
     heed.done("up")
+    feedback_api = address(heed, "feedback_api")
     with client(heed) as http:
         for row in load_sample()[:150]:
             body = {name: value for name, value in row.items() if name not in ("kind", "batch")}
-            assert http.post(f"{address(heed, 'feedback_api')}/{row['kind']}", json=body).is_success
+            assert http.post(f"{feedback_api}/{row['kind']}", json=body).is_success
     heed.done("train", "embedding", "--mode", "original", HEED_GATE="not_worse")
     heed.done("models", "promote", "1", "--reason", "to be restored")
     scores = scored(heed)
@@ -249,12 +251,13 @@ def scored(heed) -> list[float]:
     inputs = [
         {"prompt": "What lowers blood pressure?", "response": f"Salt, {n}."} for n in range(5)
     ]
+    reward_service = address(heed, "reward_service")
     with client(heed) as http:
         for _ in range(300):
             reply = http.post(
-                f"{address(heed, 'reward_service')}/score",
-                json={"inputs": inputs, "return": ["raw"]},
+                f"{reward_service}/score", json={"inputs": inputs, "return": ["raw"]}
             ).json()
             if reply["model"]:
                 return [result["raw"] for result in reply["results"]]
+            time.sleep(0.2)
     pytest.fail("No model went live.")
