@@ -27,6 +27,7 @@ from benchmarks.quality_sets import SOURCES, QualitySet, read_set
 from services.trainer.audit.learning import RememberingEncoder
 from services.trainer.baselines import fitted_length_margins
 from services.trainer.examples import PreferencePair, RewardDataset
+from services.trainer.groups import group_sums
 from services.trainer.recipes.embedding_reward import (
     JOINT,
     EmbeddingParams,
@@ -180,8 +181,7 @@ def table_row(result: Json) -> str:
 def interval(values: Floats, groups: Sequence[str], name: str) -> dict[str, float]:
     """Mean, its standard error from the sums of the groups, and a cluster-bootstrap interval."""
     found = grouped_interval(values, groups)
-    member = np.unique(groups, return_inverse=True)[1]
-    off = np.bincount(member, weights=values - values.mean())
+    off, _ = group_sums(values - values.mean(), groups)
     error = float(np.sqrt((off**2).sum())) / len(values)
     ends = {name: found.mean, "stderr": error, "low": found.low, "high": found.high}
     return {key: round(value, 4) for key, value in ends.items()}

@@ -14,6 +14,7 @@ import numpy as np
 
 from services.trainer.datasets import Evidence, as_bytes
 from services.trainer.examples import (
+    Judgement,
     PreferencePair,
     RankedResponses,
     RatedResponse,
@@ -24,7 +25,6 @@ from services.trainer.near_duplicates import Indices, connected, near_pairs, wor
 from services.trainer.splits import normalise_prompt
 from shared.contracts.values import Side
 
-Judgement = PreferencePair | RatedResponse | TiedPair | RankedResponses | RatedStep
 One = TypeVar("One", PreferencePair, RatedResponse, TiedPair, RankedResponses, RatedStep)
 
 # Short responses are alike by chance, and of very many comparisons of one prompt some will do.

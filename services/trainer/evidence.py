@@ -11,6 +11,7 @@ from services.trainer.examples import (
     RankedResponses,
     RatedResponse,
     RewardDataset,
+    Said,
     TiedPair,
 )
 from services.trainer.heads import Floats, Indices
@@ -23,8 +24,6 @@ from shared.ml.scorer import Pair
 RatingsAs = Literal["levels", "pairs"]
 # Posts say numbers of aspects without their scale: the first of these that holds all of a name's.
 _ASPECT_SCALES = ((0.0, 1.0), (1.0, 5.0), (0.0, 5.0))
-
-Said = PreferencePair | RatedResponse | TiedPair | RankedResponses
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,10 @@ class RatedStep(Provenance):
     scale: Scale = "stars"
 
 
+Said = PreferencePair | RatedResponse | TiedPair | RankedResponses
+Judgement = Said | RatedStep
+
+
 @dataclass(frozen=True)
 class RewardDataset:
     """One frozen dataset: every prompt group lies wholly in train or wholly in test."""

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from services.trainer.clusters import Judgement, near_copies
+from services.trainer.clusters import near_copies
 from services.trainer.examples import (
+    Judgement,
     PreferencePair,
     RatedResponse,
     RatedStep,

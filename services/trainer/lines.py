@@ -12,6 +12,7 @@ from typing import Any
 
 from services.trainer.datasets import Evidence
 from services.trainer.examples import (
+    Judgement,
     PreferencePair,
     RankedResponses,
     RatedResponse,
@@ -23,7 +24,6 @@ from shared.contracts.values import Side
 
 Line = dict[str, Any]
 Sides = Mapping[bytes, Side | str]
-Judgement = PreferencePair | RatedResponse | TiedPair | RankedResponses | RatedStep
 
 # The third value of `split`: neither trained on nor judged by, because it is held out for good and
 # has a near-duplicate among what is trained on.

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from services.trainer.audit.held_out import Compared
 from services.trainer.audit.intervals import difference, holm, resampled, share
-from services.trainer.examples import PreferencePair, RewardDataset
+from services.trainer.examples import Judgement, PreferencePair, RewardDataset
 from services.trainer.groups import Groups, numbered
 from services.trainer.heads import Floats, Indices
-from services.trainer.lines import Judgement
 from services.trainer.reward_metrics import Metrics
 from shared.contracts.audit import Estimate, FairnessGap, Representation, SliceAudit
 

@@ -7,9 +7,7 @@ from hashlib import blake2b
 from itertools import chain
 
 from services.trainer.datasets import Evidence
-from services.trainer.examples import PreferencePair, RankedResponses, RatedResponse, TiedPair
-
-Said = PreferencePair | RatedResponse | TiedPair | RankedResponses
+from services.trainer.examples import RankedResponses, Said, TiedPair
 
 
 @dataclass(frozen=True)
