@@ -9,11 +9,12 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.reward_service.asked import Asked, refuse_unknown
+from services.reward_service.asked import Asked
 from services.reward_service.batcher import Batcher
 from services.reward_service.live_models import LiveModel, LiveModels, Slot
 from services.reward_service.metrics import ServingMetrics
 from shared.errors import Overloaded
+from shared.ml.said import refuse_unknown
 from shared.ml.scorer import Pair, Scores
 from shared.ml.steps import ProcessScorer
 
