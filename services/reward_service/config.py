@@ -1,6 +1,7 @@
 """Settings of the reward service."""
 
 import os
+from typing import Literal
 
 from pydantic import Field
 
@@ -53,4 +54,20 @@ class RewardSettings(Settings):
     )
     reward_max_body_bytes: int = Field(
         1_048_576, ge=1024, description="Largest body of a request to the reward service, bytes."
+    )
+    reward_foreign_models: list[str] = Field(
+        ["*/*", "rerank-*", "jina-*"],
+        description="Names that clients of other servers send in `model` and that mean the live "
+        "model here, as a JSON list of patterns; any other name is one of ours.",
+    )
+    reward_v1_rerank: Literal["jina", "sglang"] = Field(
+        "jina",
+        description="Whose reply `/v1/rerank` gives where the request does not tell: an object as "
+        "Jina, Cohere and vLLM, or the bare list of SGLang.",
+    )
+    reward_patience_s: float = Field(
+        150,
+        gt=0,
+        description="Longest that `/get_reward` waits for a place in the queue and for its "
+        "rewards; OpenRLHF gives up after 180 s and five tries.",
     )
