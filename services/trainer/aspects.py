@@ -6,17 +6,23 @@ import numpy as np
 
 from services.trainer.dense_head import fit_dense
 from services.trainer.evidence import Items
-from services.trainer.heads import Floats
+from services.trainer.heads import Floats, Indices
 from services.trainer.likelihood.evidence import Evidence
 from services.trainer.likelihood.thresholds import combine, expected_rating
 from services.trainer.reward_metrics import Metrics, correlation
 from shared.contracts.manifest import Feature
 
 MINIMUM_ASPECT = 50
+FEWEST_HELD = 10  # of them
 
 
 def fit_aspects(
-    rows: Floats, items: Items, widths: Mapping[Feature, int], *, seed: int
+    rows: Floats,
+    items: Items,
+    widths: Mapping[Feature, int],
+    *,
+    seed: int,
+    held: Indices | None = None,
 ) -> tuple[dict[str, Floats], Metrics]:
     """By name the weights of each aspect with enough ratings, and how well they predict.
 
@@ -28,6 +34,8 @@ def fit_aspects(
         items: what was rated, and by whom.
         widths: of the blocks of features.
         seed: of the folds.
+        held: groups that choose penalties and say how well aspects are predicted, where the
+            features have seen what was said of the others; None cross-validates over all.
 
     Returns:
         Weights of shape (f + 1,), the bias last, and out-of-fold Pearson correlation and mean
@@ -38,16 +46,25 @@ def fit_aspects(
     aspects: dict[str, Floats] = {}
     report: Metrics = {}
     for name, evidence in items.aspects.items():
-        count = len(np.unique(evidence.ratings.item))
-        if count < MINIMUM_ASPECT or len(np.unique(evidence.group)) < 2:
+        tested = evidence
+        if held is not None:
+            tested = evidence.take(np.flatnonzero(np.isin(evidence.group, held)))
+        if not _is_enough(evidence, tested):
             continue
-        found = fit_dense(rows, evidence, items.groups, widths, seed=seed)
-        shares, thresholds = combine(found.rewards[:, None], evidence)
+        found = fit_dense(rows, evidence, items.groups, widths, seed=seed, held=held)
+        shares, thresholds = combine(found.rewards[:, None], tested)
         cut = thresholds.cuts["thumbs"]
         aspects[name] = np.append(shares[0] * found.weights, -shares[0] * found.offset - cut[0])
         predicted = expected_rating(shares[0] * found.rewards, cut, "thumbs")
-        report |= _followed(name, predicted, evidence)
+        report |= _followed(name, predicted, tested)
     return aspects, report
+
+
+def _is_enough(evidence: Evidence, tested: Evidence) -> bool:
+    rated, held = (len(np.unique(part.ratings.item)) for part in (evidence, tested))
+    is_learned = tested is evidence or len(tested) < len(evidence)
+    is_rated = rated >= MINIMUM_ASPECT and held >= FEWEST_HELD
+    return is_rated and is_learned and len(np.unique(evidence.group)) > 1
 
 
 def _followed(name: str, predicted: Floats, evidence: Evidence) -> Metrics:

@@ -69,6 +69,7 @@ def fit_dense(
     *,
     seed: int,
     search: Search = EVERYTHING,
+    held: Indices | None = None,
 ) -> DenseFit:
     """The dense head; a weight of a standardised block of strength s costs w² / 2Cs².
 
@@ -82,6 +83,7 @@ def fit_dense(
         widths: of the blocks of features, in their order.
         seed: of the folds.
         search: what is chosen from.
+        held: groups that choose instead of cross-validation; see `fit_weights`.
     """
     spread = rows.std(axis=0)
     scale = np.where(spread > _LEAST_SPREAD * spread.max(), spread, 1.0)
@@ -92,7 +94,7 @@ def fit_dense(
         each = np.array(strength)
         shaped = scaled * each
         axes = principal_axes(shaped)
-        fit = fit_weights(shaped @ axes, evidence, groups, grid=search.grid, seed=seed)
+        fit = fit_weights(shaped @ axes, evidence, groups, grid=search.grid, seed=seed, held=held)
         fits.append((fit, axes, each, profile))
     fitted, axes, each, profile = min(fits, key=lambda found: found[0].loss)
     weights = (axes @ fitted.weights) * each / scale

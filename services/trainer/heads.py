@@ -42,6 +42,7 @@ def fit_weights(
     *,
     grid: Sequence[float],
     seed: int,
+    held: Indices | None = None,
 ) -> FittedWeights:
     """Weights at the penalty whose out-of-fold log-likelihood is best.
 
@@ -51,11 +52,17 @@ def fit_weights(
         item_groups: prompt group of each item, shape (n,); no group is in two folds.
         grid: values of C to try, ascending.
         seed: of the folds.
+        held: groups that alone choose the penalty, where the features have seen what was said of
+            the others; rewards are out of fold for these only.
 
     Raises:
         NotEnoughData: there are fewer than two prompt groups.
     """
-    folds = list(grouped_folds(evidence.group, seed=seed))
+    if held is None:
+        folds = list(grouped_folds(evidence.group, seed=seed))
+    else:
+        is_held = np.isin(evidence.group, held)
+        folds = [(np.flatnonzero(~is_held), np.flatnonzero(is_held))]
     width = features.shape[1]
     penalties = [np.full(width, 1 / inverse_l2) for inverse_l2 in grid]
     with threadpool_limits(limits=1):  # such small products took 30 times as long on two threads

@@ -17,7 +17,7 @@ from services.trainer.judging import held_out_comparisons
 from services.trainer.likelihood.thresholds import unit_means
 from services.trainer.reward_metrics import Metrics, pair_metrics, rated_metrics
 from services.trainer.self_knowledge import coverage_metrics, outside_metrics
-from shared.contracts.audit import AuditReport
+from shared.contracts.audit import AuditReport, Refitted
 from shared.contracts.manifest import RewardManifest
 from shared.ml.scorer import Pair, Scorer, Scores
 
@@ -61,6 +61,7 @@ def evaluate(
     good_rating: float,
     recipe: Metrics | None = None,
     refit: Refit | None = None,
+    refitted: Refitted = "model",
     population: Population | None = None,
 ) -> Evaluation:
     """Held-out metrics and the audit of a scorer, beside the length-only baseline.
@@ -73,12 +74,13 @@ def evaluate(
         good_rating: a rating counts as good from here on.
         recipe: what the recipe itself measured.
         refit: trains a model on a part of the dataset, where that is cheap.
+        refitted: what `refit` trains again.
         population: shares of groups that the feedback should mirror.
     """
     measured = recipe or {}
     if "unit_cut_1" in measured:
         measured = {**measured, **unit_means(dataset.train_rated)}
-    asked = Auditing(good_rating, refit, measured, population or {})
+    asked = Auditing(good_rating, refit, refitted, measured, population or {})
     pairs, rated = dataset.test_pairs, dataset.test_rated
     scores, rewards = _rated_scores(scorer, rated), Rewards(scorer)
     rewards.know([Pair(one.prompt, one.response) for one in rated], scores.reward)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 AUDIT_FILE = "audit.json"
 CARD_FILE = "card.md"
+CALIBRATED_ON = "calibrated_on"  # the metric by which a recipe tells it
 
 Plot = Literal[
     "accuracy.png",
@@ -25,6 +26,8 @@ LengthVerdict = Literal["beyond_people", "within_people", "undecidable"]
 Change = Literal["trailing_space", "trailing_newline", "first_letter_case", "final_punctuation"]
 Calibrated = Literal["good", "pairs"]
 ScaleName = Literal["all", "stars", "unit", "thumbs"]
+Refitted = Literal["model", "last_layer"]
+CalibratedOn = Literal["own_prompts", "choosing_prompts"]
 Level = Literal["good", "note", "warning", "unknown"]
 
 
@@ -176,8 +179,13 @@ class LearningPoint(_Strict):
 
 
 class LearningCurve(_Strict):
-    """Accuracy against the number of training samples, on the same held-out comparisons."""
+    """Accuracy against the number of training samples, on the same held-out comparisons.
 
+    `last_layer`: every point, the last one too, is a last layer alone on a model that has learned
+    from no feedback.
+    """
+
+    refitted: Refitted = "model"
     verdict: Literal["rising", "flat", "undecidable", "left_out"]
     why_left_out: str | None = None
     points: list[LearningPoint] = []
@@ -284,6 +292,11 @@ class AuditReport(_Strict):
     position: PositionAudit | None
     template: list[TemplateChange]
     calibration: list[CalibrationAudit]
+    calibrated_on: CalibratedOn | None = Field(
+        None,
+        description="Held-back training prompts that calibrated the model: their own, or, where "
+        "there are few, those that also chose when training ended.",
+    )
     learning: LearningCurve
     regression: list[Regression]
     classification: list[Classification]

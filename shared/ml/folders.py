@@ -8,12 +8,14 @@ from pathlib import Path
 from shared.errors import ArtifactError
 
 _CODE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".py"})
-_BACKBONE_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model"})
+_BACKBONE_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja"})
 _NOT_BACKBONE = frozenset(
     {
         "audit.json",
         "data_config.json",
         "domain.safetensors",
+        "head.safetensors",
+        "posterior.safetensors",
         "reward_model.json",
         "trainer_state.json",
     }

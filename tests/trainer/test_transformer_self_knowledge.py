@@ -8,9 +8,10 @@ import pytest
 from support.tiny_bert import save_tiny_bert
 
 from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
-from services.trainer.recipes.transformer_reward import TransformerParams, _calibrate, train
+from services.trainer.recipes.transformer_reward import TransformerParams, train
 from services.trainer.trained import TrainedReward
 from services.trainer.transformer.judgements import Judgement, Kind
+from services.trainer.transformer.self_knowledge import calibrate
 from shared.errors import ArtifactError
 from shared.ml.artifact import load_scorer
 from shared.ml.head import probability
@@ -30,11 +31,11 @@ def trained_on(dataset: RewardDataset, folder: Path, **given: object) -> Trained
     )  # fmt: skip
 
 
-def test_rankings_alone_are_enough_to_calibrate() -> None:
+def test_rankings_alone_are_enough_tocalibrate() -> None:
     ranking = tuple(Pair("p", text) for text in ("best", "middle", "worst"))
     held = [Judgement(Kind.RANKING, ranking, "g")]
 
-    calibration = _calibrate(dict(zip(ranking, (2.0, 1.0, 0.0), strict=True)), held, good_rating=4)
+    calibration = calibrate(dict(zip(ranking, (2.0, 1.0, 0.0), strict=True)), held, good_rating=4)
 
     chances = probability(np.array([2.0, 1.0, 0.0]), calibration)
     assert chances[0] > 0.9
@@ -51,7 +52,7 @@ def test_a_rated_response_is_good_by_its_rating_whatever_it_was_compared_with() 
         Judgement(Kind.WIN, (Pair("p", "won"), good), "g"),
     ]
 
-    calibration = _calibrate({good: 2.0, bad: -2.0, Pair("p", "won"): 1.0}, held, good_rating=4.0)
+    calibration = calibrate({good: 2.0, bad: -2.0, Pair("p", "won"): 1.0}, held, good_rating=4.0)
 
     assert calibration.slope > 1
 

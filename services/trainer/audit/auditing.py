@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from services.trainer.audit.calibration import audit_calibration
 from services.trainer.audit.controls import (
@@ -11,7 +12,7 @@ from services.trainer.audit.controls import (
     audit_template,
 )
 from services.trainer.audit.findings import findings
-from services.trainer.audit.held_out import Compared, Rated, Rewards
+from services.trainer.audit.held_out import SEED, Compared, Rated, Rewards
 from services.trainer.audit.intervals import mean_difference, share
 from services.trainer.audit.learning import Refit, learning_curve
 from services.trainer.audit.length import audit_length
@@ -27,7 +28,15 @@ from services.trainer.audit.slices import (
 from services.trainer.examples import PreferencePair, RewardDataset
 from services.trainer.heads import Floats
 from services.trainer.reward_metrics import Metrics, hits
-from shared.contracts.audit import Accuracy, AuditReport, Baseline, BaselineName
+from shared.contracts.audit import (
+    CALIBRATED_ON,
+    Accuracy,
+    AuditReport,
+    Baseline,
+    BaselineName,
+    CalibratedOn,
+    Refitted,
+)
 from shared.ml.scorer import Scores
 
 
@@ -38,6 +47,7 @@ class Auditing:
     Attributes:
         good_rating: a rating counts as good from here on.
         refit: trains a model on a part of the feedback; None where that takes long.
+        refitted: what `refit` trains again.
         recipe: what the recipe itself measured.
         population: shares of groups that the feedback should mirror.
         seed: of every sample and bootstrap.
@@ -45,9 +55,10 @@ class Auditing:
 
     good_rating: float
     refit: Refit | None = None
+    refitted: Refitted = "model"
     recipe: Metrics = field(default_factory=dict)
     population: Population = field(default_factory=dict)
-    seed: int = 0
+    seed: int = SEED
 
 
 def audit_model(
@@ -90,7 +101,8 @@ def audit_model(
         position=audit_position(dataset.train_pairs, compared),
         template=audit_template(compared, rewards, seed=seed),
         calibration=audit_calibration(compared, rated, good_rating=asked.good_rating, seed=seed),
-        learning=learning_curve(asked.refit, dataset, compared, seed=seed),
+        calibrated_on=cast("CalibratedOn | None", asked.recipe.get(CALIBRATED_ON)),
+        learning=learning_curve(asked.refit, dataset, compared, seed=seed, refitted=asked.refitted),
         regression=audit_regression(rated, asked.recipe, seed=seed),
         classification=audit_classes(rated, asked.recipe, good_rating=asked.good_rating),
         slices=slices,

@@ -6,11 +6,23 @@ from pathlib import Path
 
 from services.trainer.audit.plots import plot_audit
 from services.trainer.heads import Floats
-from shared.contracts.audit import AUDIT_FILE, CARD_FILE, AuditReport, Estimate, LengthAudit, Plot
+from shared.contracts.audit import (
+    AUDIT_FILE,
+    CARD_FILE,
+    AuditReport,
+    Estimate,
+    LengthAudit,
+    Plot,
+    Refitted,
+)
 from shared.contracts.manifest import RewardManifest
 
 Value = float | int | str | bool | None
 
+_CURVES: Mapping[Refitted, str] = {
+    "model": "Learning curve",
+    "last_layer": "Learning curve of last layers alone, on the model before training",
+}
 _ACTIVE = re.compile(r"[\\`*\[\]<>|]")
 _MARKS = {"warning": "**Warning.** ", "unknown": "**Not known.** ", "note": "", "good": ""}
 
@@ -74,7 +86,7 @@ def _sections(report: AuditReport) -> Iterator[str]:
     yield from _calibrations(report)
     yield from _ratings(report)
     yield from _table(
-        "Learning curve",
+        _CURVES[report.learning.refitted],
         ("judgements", "agrees with people"),
         [(one.judgements, one.accuracy) for one in report.learning.points],
     )

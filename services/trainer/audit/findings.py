@@ -22,6 +22,15 @@ FEW_PAIRS = 200
 _ALPHA = 0.05
 _FLIPS = 0.02
 
+_LAST_LAYERS = (
+    "These are last layers alone, on the model as it was before training; training all layers may "
+    "make more of further labels, or less."
+)
+_CHOSE = (
+    "The probabilities were fitted on prompts that also chose when training ended, since few were "
+    "held back; intervals come from them too and may be a little too narrow."
+)
+
 _ORDER: tuple[Level, ...] = ("warning", "unknown", "note", "good")
 
 
@@ -44,6 +53,8 @@ def _rest(report: AuditReport) -> Iterator[Finding]:
     if report.template:
         yield _template(report.template)
     yield from map(_calibration, report.calibration)
+    if report.calibrated_on == "choosing_prompts":
+        yield _said("note", "calibration", _CHOSE)
     yield _learning(report.learning)
     yield from _slices(report)
     yield from _represented(report)
@@ -157,15 +168,23 @@ def _calibration(one: CalibrationAudit) -> Finding:
 
 
 def _learning(curve: LearningCurve) -> Finding:
+    found = _learned(curve)
+    if curve.refitted == "model" or curve.last_gain is None:
+        return found
+    return _said(found.level, found.about, f"{found.text} {_LAST_LAYERS}")
+
+
+def _learned(curve: LearningCurve) -> Finding:
     if curve.last_gain is None:
         text = f"Whether more labels would help was not measured: {curve.why_left_out}."
         return _said("unknown", "learning", text)
     most, before = curve.points[-1], curve.points[-2]
     doublings = log2(most.judgements / before.judgements)
     each = f", {100 * curve.last_gain.value / doublings:+.1f} a doubling" if doublings > 1.5 else ""
+    count = f"{most.judgements} judgements"
     text = (
-        f"All {most.judgements} judgements instead of {before.judgements} change the accuracy by "
-        f"{_points(curve.last_gain)}{each}: "
+        f"{f'All {count}' if curve.refitted == 'model' else count} instead of {before.judgements} "
+        f"change the accuracy by {_points(curve.last_gain)}{each}: "
     )
     if curve.verdict == "rising":
         return _said("note", "learning", f"{text}more labels are likely to help.")

@@ -13,6 +13,8 @@ from services.trainer.heads import Floats, Indices
 from services.trainer.reward_metrics import hits, rewards_of
 from shared.ml.scorer import Pair, Scorer, Scores
 
+SEED = 0  # of every sample and bootstrap of an audit
+
 
 class Rewards:
     """Raw rewards of a model, each distinct pair scored once."""

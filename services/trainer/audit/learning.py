@@ -1,61 +1,87 @@
 """Whether more labels would help: accuracy of models trained on parts of the feedback.
 
 Parts are nested and never split a prompt group. Only what is cheap is trained again: the encoder
-reads each text once, and no part has more than `MOST_JUDGED` judgements.
+reads each text once, and no part has more than `MOST_JUDGED` judgements. A transformer is too dear
+to train again and has a curve of last layers on the model as it was before any feedback. Refitted
+on the trained model they would show a flat curve whatever more labels bring: the layers below have
+learned from all judgements already.
 """
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.audit.held_out import Compared, Rewards
+from services.trainer.audit.held_out import SEED, Compared, Rewards, drawn
 from services.trainer.audit.intervals import mean_difference, share
 from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
 from services.trainer.heads import Floats
 from services.trainer.reward_metrics import hits
-from shared.contracts.audit import LearningCurve, LearningPoint
+from shared.contracts.audit import LearningCurve, LearningPoint, Refitted
 from shared.errors import NotEnoughData
 from shared.ml.encoder import EMBEDDING, VIEWS, Encoder
-from shared.ml.scorer import Scorer
+from shared.ml.scorer import Pair, Scorer
 from shared.ml.tokens import TextTokenizer
 
 Refit = Callable[[RewardDataset], Scorer]
 
 MOST_JUDGED = 1000
+MOST_COMPARED = 500  # where the texts of a curve are read for it alone
 FEWEST_JUDGED = 30
+FEWEST_COMPARED = 20
 KEPT_WINDOWS = 50_000
 
-_PARTS = (0.25, 0.5, 1.0)  # of the largest part, which is half of all or what is cheap
+# Of the largest part, which is half of all or what is cheap; twice of it ends a curve that does not
+# end with the trained model itself.
+_PARTS = (0.25, 0.5, 1.0)
+_END = 2.0
 _FLAT = 0.01
-_FEWEST_PAIRS = 20
 
 
 def learning_curve(
-    refit: Refit | None, dataset: RewardDataset, compared: Compared, *, seed: int
+    refit: Refit | None,
+    dataset: RewardDataset,
+    compared: Compared,
+    *,
+    seed: int,
+    refitted: Refitted = "model",
 ) -> LearningCurve:
-    """The curve of a recipe that can train again cheaply, or the reason why there is none."""
+    """The curve of a recipe that can train again cheaply, or the reason why there is none.
+
+    Of `last_layer` the last point is another refit, and not the model itself.
+    """
     if refit is None:
         return _left_out("this recipe takes too long to train several times")
-    if len(compared) < _FEWEST_PAIRS:
-        return _left_out(f"fewer than {_FEWEST_PAIRS} comparisons are held out")
-    parts = list(_scored_parts(refit, dataset, compared.pairs, seed))
-    if not parts:
+    if len(compared) < FEWEST_COMPARED:
+        return _left_out(f"fewer than {FEWEST_COMPARED} comparisons are held out")
+    if refitted == "last_layer":
+        compared = compared.take(drawn(len(compared), MOST_COMPARED, seed=seed))
+    shares = _PARTS if refitted == "model" else (*_PARTS, _END)
+    parts = list(_scored_parts(refit, dataset, compared.pairs, _nested(dataset, shares, seed)))
+    if refitted == "model" and parts:
+        parts.append((_judged(dataset), compared.hits))
+    if len(parts) < 2:
         return _left_out("there is too little feedback to train on parts of it")
-    full = LearningPoint(
-        judgements=_judged(dataset), accuracy=share(compared.hits, compared.groups)
-    )
-    gain = mean_difference(compared.hits - parts[-1][1], compared.groups)
+    gain = mean_difference(parts[-1][1] - parts[-2][1], compared.groups)
     points = [
         LearningPoint(judgements=judged, accuracy=share(part, compared.groups))
         for judged, part in parts
     ]
     verdict = "rising" if gain.low > 0 else "flat" if gain.high < _FLAT else "undecidable"
-    return LearningCurve(verdict=verdict, points=[*points, full], last_gain=gain)
+    return LearningCurve(verdict=verdict, points=points, last_gain=gain, refitted=refitted)
+
+
+def read_for_curve(
+    dataset: RewardDataset, comparisons: Sequence[PreferencePair], *, seed: int = SEED
+) -> tuple[RewardDataset, list[Pair]]:
+    """All that a curve of last layers learns from, and the sides that it is judged on."""
+    (groups,) = _nested(dataset, (_END,), seed)
+    held = [comparisons[at] for at in drawn(len(comparisons), MOST_COMPARED, seed=seed)]
+    return part_of(dataset, groups), [side for pair in held for side in pair.sides]
 
 
 def part_of(dataset: RewardDataset, groups: set[bytes | str]) -> RewardDataset:
@@ -121,10 +147,13 @@ class RememberingEncoder:
 
 
 def _scored_parts(
-    refit: Refit, dataset: RewardDataset, pairs: Sequence[PreferencePair], seed: int
+    refit: Refit,
+    dataset: RewardDataset,
+    pairs: Sequence[PreferencePair],
+    parts: Iterable[set[bytes | str]],
 ) -> Iterator[tuple[int, Floats]]:
     """Judgements of each part, and the hits of the model that learned from it."""
-    for groups in _nested(dataset, seed):
+    for groups in parts:
         part = part_of(dataset, groups)
         judged = _judged(part)
         if judged < FEWEST_JUDGED:
@@ -136,14 +165,16 @@ def _scored_parts(
         yield judged, hits(Compared.of(pairs, Rewards(scorer)).margins)
 
 
-def _nested(dataset: RewardDataset, seed: int) -> Iterator[set[bytes | str]]:
+def _nested(
+    dataset: RewardDataset, shares: Sequence[float], seed: int
+) -> Iterator[set[bytes | str]]:
     """Prompt groups of parts of so many judgements, each part within the next."""
     judged = Counter(one.group for one in _judgements(dataset))
     groups = sorted({one.group for one in _train_rows(dataset)}, key=str)
     order = [groups[at] for at in np.random.default_rng(seed).permutation(len(groups))]
     reached = np.cumsum([judged[group] for group in order])
     largest = min(judged.total() / 2, MOST_JUDGED)
-    for part in _PARTS:
+    for part in shares:
         yield set(order[: np.searchsorted(reached, part * largest, side="right")])
 
 

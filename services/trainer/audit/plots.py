@@ -9,12 +9,16 @@ from matplotlib.figure import Figure
 
 from services.trainer.drawing import as_label, error_bars
 from services.trainer.heads import Floats
-from shared.contracts.audit import AuditReport, Estimate, Plot
+from shared.contracts.audit import AuditReport, Estimate, Plot, Refitted
 
 PROGRESS: Plot = "training_progress.png"
 
 _MODEL, _PEOPLE, _PALE = "#2f6f9f", "#c26b1f", "#b0b0b0"
 _MOST_SLICES = 25
+_CURVES: Mapping[Refitted, str] = {
+    "model": "Would more labels help?",
+    "last_layer": "Would more labels help? (last layers alone)",
+}
 
 
 def plot_audit(folder: Path, report: AuditReport, margins: Floats) -> list[Plot]:
@@ -123,7 +127,7 @@ def _learning(axes: Axes, report: AuditReport) -> None:
         xscale="log",
         xlabel="judgements to learn from",
         ylabel="agrees with people",
-        title="Would more labels help?",
+        title=_CURVES[report.learning.refitted],
     )
     axes.set_xticks(judged, [str(count) for count in judged])
     axes.minorticks_off()

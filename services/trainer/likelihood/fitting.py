@@ -108,7 +108,8 @@ class Fitted:
     Attributes:
         best: index of the penalty.
         point: fitted on all judgements; `nuisance` is the layout of its vector.
-        rewards: reward of each item by a fit that knew no judgement of its group, shape (n,).
+        rewards: reward of each item by a fit that knew no judgement of its group, where there was
+            one, and else by the final fit, shape (n,).
         loss: out-of-fold mean loss, nats a judgement.
     """
 
@@ -158,9 +159,10 @@ def fit_path(
                 break
     best = int(np.argmin(losses[:usable]))
     full = LinearLikelihood(features, evidence, nuisance).fit(penalties[best], points[best])
-    losses /= counted.sum()
-    is_judged = np.isin(item_groups, evidence.group)
-    unfolded = np.where(is_judged, rewards[best], features @ full.weights)
+    tested = np.concatenate([held for _, held in folds])
+    losses /= max(float(counted[tested].sum()), _NOTHING)
+    was_held = np.isin(item_groups, evidence.group[tested])
+    unfolded = np.where(was_held, rewards[best], features @ full.weights)
     return Fitted(best, full, nuisance, unfolded, float(losses[best]))
 
 

@@ -7,46 +7,55 @@ step that is kept: fine-tuning on little feedback overfits within an epoch or tw
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import combinations
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from services.trainer.audit.learning import FEWEST_COMPARED, Refit, read_for_curve
 from services.trainer.audit.plots import plot_progress
 from services.trainer.audit.population import population_of
 from services.trainer.backbones import ResolvedBackbone, resolve_backbone
-from services.trainer.calibration import fit_calibration
-from services.trainer.domain import fit_domain
-from services.trainer.evidence import switched_on
+from services.trainer.evidence import Items, collect_items, switched_on
 from services.trainer.examples import RewardDataset, require_judged
-from services.trainer.groups import numbered
-from services.trainer.likelihood.terms import level_of
+from services.trainer.judging import held_out_comparisons
 from services.trainer.process import response_metrics
 from services.trainer.raters.weights import weigh_raters
 from services.trainer.reward_artifact import store_reward
 from services.trainer.reward_metrics import Metrics
 from services.trainer.reward_params import RewardParams
-from services.trainer.self_knowledge import fit_interval
 from services.trainer.trained import Progress, TrainedReward, evaluate
 from services.trainer.transformer.judgements import (
     Judgement,
-    Kind,
     TokenJudgements,
     collect_judgements,
+    part_held,
     tokenise,
     validation_split,
 )
-from shared.contracts.manifest import Backbone, Calibration, Golden, RewardManifest, Truncation
-from shared.ml.domain import DOMAIN_FILE, DomainModel
+from services.trainer.transformer.self_knowledge import Learned, know_itself
+from services.trainer.transformer.untouched import last_layers_of
+from shared.contracts.manifest import (
+    Backbone,
+    Calibration,
+    Golden,
+    RewardManifest,
+    Template,
+    Truncation,
+)
 from shared.ml.folders import sha256_of_backbone
+from shared.ml.head import RewardHead
+from shared.ml.last_layer import VECTOR, LastLayer
 from shared.ml.pooled import last_layers
 from shared.ml.scorer import Pair
-from shared.ml.transformer_scorer import PairTokenizer, TransformerScorer, as_embedded
+from shared.ml.transformer_scorer import TransformerScorer
+from shared.ml.windows import WindowTokenizer, open_windows
 
 _FP32_TOLERANCE = 1e-4
 
@@ -63,6 +72,9 @@ class TransformerParams(RewardParams):
     layers: int = Field(0, ge=0, description="Layers kept from the model's beginning; 0: all.")
     max_tokens: int = Field(256, ge=16, description="Window of prompt and response together.")
     read_prompt: bool = Field(True, description="Show the prompt to the model.")
+    template: Literal["chat", "pair"] | None = Field(
+        None, description="Unset: `chat` where the model's tokenizer has a chat template."
+    )
     centring: float = Field(0.01, ge=0, description="How strongly rewards are kept around zero.")
     logging_steps: int = Field(100, ge=1, description="Optimizer steps between two reports.")
     evaluations_per_epoch: int = Field(4, ge=1, description="Fewest evaluations in an epoch.")
@@ -108,31 +120,44 @@ def train(
     population = population_of(params.population)
     heard = switched_on(dataset, params.weights)
     raters = weigh_raters(heard) if params.weigh_raters else None
-    judgements = collect_judgements(dataset, params.weights, raters.weights if raters else {})
-    kept, held = validation_split(judgements, seed=params.seed)
+    trust = raters.weights if raters else {}
+    judgements = collect_judgements(dataset, params.weights, trust)
+    kept, validation = validation_split(judgements, seed=params.seed)
+    held = part_held(validation, seed=params.seed)
+    collect = partial(_items, params=params, trust=trust)
     progress(0.0, "model", {})
     source = resolve_backbone(params.base_model)
     work = output.with_name(f"{output.name}.checkpoints")
     work.mkdir(parents=True, exist_ok=True)
-    tuned = fine_tune(source, kept, held, params, work=work, progress=progress)
+    tuned = fine_tune(
+        source, kept, held.choosing, params, work=work, progress=progress,
+        remember=_curve_texts(dataset, collect),
+    )  # fmt: skip
     draft = _draft(dataset, params, source, tuned, code_version)
-    draft, domain = _with_self_knowledge(draft, dataset, params, tuned=tuned, held=held)
+    known = know_itself(
+        tuned.scorer(draft), tuned.head, Learned(dataset, kept, held, collect),
+        good_rating=params.good_rating, seed=params.seed,
+    )  # fmt: skip
+    draft = draft.model_copy(update=known.fields)
     progress(0.9, "evaluate", {})
-    scorer = tuned.scorer(draft, domain)
+    scorer = tuned.scorer(draft, known.last_layer)
     evaluation = evaluate(
         scorer,
         dataset,
         good_rating=params.good_rating,
         recipe=tuned.report
+        | known.report
         | dict(raters.metrics if raters else {})
         | response_metrics(scorer, given),
+        refit=tuned.refit(draft, collect, seed=params.seed),
+        refitted="last_layer",
         population=population,
     )
 
     def fill(stage: Path) -> None:
         shutil.copytree(tuned.folder, stage, dirs_exist_ok=True, copy_function=shutil.copyfile)
-        if domain is not None:
-            (stage / DOMAIN_FILE).write_bytes(domain.to_bytes())
+        for name, content in known.files.items():
+            (stage / name).write_bytes(content)
         plot_progress(stage, tuned.history)
 
     trained = store_reward(output, draft, evaluation, fill=fill, secret=secret)
@@ -140,23 +165,67 @@ def train(
     return trained
 
 
+def _items(
+    dataset: RewardDataset, *, params: TransformerParams, trust: Mapping[str, float]
+) -> Items:
+    return collect_items(
+        dataset.train_pairs, dataset.train_rated, dataset.train_ties, dataset.train_rankings,
+        aspects=dataset.train_aspects, weights=params.weights, rater_weights=trust,
+        ratings_as="levels",
+    )  # fmt: skip
+
+
+def _curve_texts(dataset: RewardDataset, collect: Callable[[RewardDataset], Items]) -> list[Pair]:
+    """All that a learning curve of last layers reads; nothing where there will be none."""
+    compared = held_out_comparisons(dataset)
+    if len(compared) < FEWEST_COMPARED:
+        return []
+    part, sides = read_for_curve(dataset, compared)
+    items = collect(part)
+    return list(dict.fromkeys([*items.pairs[: items.overall], *sides]))
+
+
 @dataclass(frozen=True)
 class TunedModel:
-    """A fine-tuned classifier in memory and, without training state, in a folder."""
+    """A fine-tuned classifier in memory and, without training state, in a folder.
+
+    Attributes:
+        untouched: what reached the last layer before training, each of shape (h,).
+    """
 
     model: Any
-    tokenizer: PairTokenizer
+    tokenizer: WindowTokenizer
     folder: Path
     truncation: Truncation
     separator: str
     report: Metrics
     history: list[dict[str, float]]
+    untouched: dict[Pair, NDArray[np.float32]] = field(default_factory=dict)
+    template: Template = "pair"
 
     def scorer(
-        self, manifest: RewardManifest, domain: DomainModel | None = None
+        self, manifest: RewardManifest, last_layer: LastLayer | None = None
     ) -> TransformerScorer:
         """What scores as `manifest` says."""
-        return TransformerScorer(manifest, self.model, self.tokenizer, domain)
+        return TransformerScorer(manifest, self.model, self.tokenizer, last_layer)
+
+    @property
+    def head(self) -> RewardHead | None:
+        """The last layer; None when there is not a single one."""
+        found = last_layers(self.model)
+        if len(found) != 1:
+            return None
+        weights = found[0].weight.detach()[0].double().numpy()
+        bias = 0.0 if found[0].bias is None else float(found[0].bias.detach()[0])
+        return RewardHead(VECTOR, weights, bias)
+
+    def refit(
+        self, manifest: RewardManifest, collect: Callable[[RewardDataset], Items], *, seed: int
+    ) -> Refit | None:
+        """What fits a last layer to the model before training; None without a single one."""
+        if self.head is None:
+            return None
+        return last_layers_of(manifest, self.untouched, collect, seed=seed)
 
 
 def fine_tune(
@@ -167,6 +236,7 @@ def fine_tune(
     *,
     work: Path,
     progress: Progress,
+    remember: Sequence[Pair] = (),
 ) -> TunedModel:
     """The classifier at the evaluation with the lowest validation loss.
 
@@ -177,6 +247,7 @@ def fine_tune(
         params: the recipe's parameters.
         work: folder of checkpoints and of the final weights.
         progress: called after each logged step.
+        remember: pairs of which `untouched` is wanted.
 
     Raises:
         NotEnoughData: no comparison can be told apart within the window.
@@ -185,6 +256,7 @@ def fine_tune(
     import torch
 
     from services.trainer.transformer.batches import Collator, known_raters
+    from services.trainer.transformer.head_first import has_last_layer
     from services.trainer.transformer.model import RewardLikelihood, Thresholds
     from services.trainer.transformer.opening import Adapting, open_pretrained, plain_model
     from services.trainer.transformer.tuning import tune
@@ -197,16 +269,20 @@ def fine_tune(
     folder = work / "model"
     processing.save_pretrained(folder)
     truncation = _truncation(params, classifier, processing.model_max_length)
-    separator = processing.sep_token or "\n\n"
-    tokenizer = PairTokenizer(folder, truncation, separator=separator)
+    template = params.template or ("chat" if processing.chat_template else "pair")
+    separator = processing.sep_token or "\n\n" if template == "pair" else ""
+    tokenizer = open_windows(folder, template, truncation, separator=separator)
     rows = tokenise(tokenizer, kept), tokenise(tokenizer, held)
     raters = known_raters(rows[0].rows)
+    read = tokenizer.windows(remember if has_last_layer(classifier) else [])
+    windows = dict(zip(remember, (tuple(window.ids) for window in read), strict=False))
     model = RewardLikelihood(
         classifier, Thresholds(len(raters)), centring=params.centring, judgements=len(rows[0].rows)
     )
     tuned = tune(
         model, Collator(processing.pad_token_id, raters), (rows[0].rows, rows[1].rows),
-        _schedule(params), head_first=params.head_first, work=work, progress=progress,
+        _schedule(params), head_first=params.head_first,
+        remember=list(dict.fromkeys(windows.values())), work=work, progress=progress,
     )  # fmt: skip
     plain = plain_model(model.classifier, source.folder, adapting, seed=params.seed)
     plain.save_pretrained(folder)
@@ -219,7 +295,10 @@ def fine_tune(
             "head_only_validation_loss": tuned.head_loss,
         }
     )
-    return TunedModel(plain, tokenizer, folder, truncation, separator, report, tuned.history)
+    untouched = {pair: tuned.remembered[ids].numpy() for pair, ids in windows.items()}
+    return TunedModel(
+        plain, tokenizer, folder, truncation, separator, report, tuned.history, untouched, template
+    )
 
 
 def _truncation(params: TransformerParams, model: Any, most: int) -> Truncation:
@@ -248,64 +327,6 @@ def _report(kept: TokenJudgements, held: TokenJudgements) -> Metrics:
     }
 
 
-def _with_self_knowledge(
-    draft: RewardManifest,
-    dataset: RewardDataset,
-    params: TransformerParams,
-    *,
-    tuned: TunedModel,
-    held: Sequence[Judgement],
-) -> tuple[RewardManifest, DomainModel | None]:
-    """The manifest with what validation judgements say, whose groups were not trained on."""
-    groups = {item: one.group for one in held for item in one.items}
-    items = list(groups)
-    scorer = tuned.scorer(draft)
-    found = None
-    if len(last_layers(tuned.model)) == 1:
-        read, vectors = scorer.rewards_and_vectors(items)
-        numbers = numbered([groups[item] for item in items])
-        found = fit_domain(as_embedded(vectors), numbers, ("response",), seed=params.seed)
-    else:
-        read = scorer.score(items).reward
-    rewards = dict(zip(items, read.tolist(), strict=True))
-    calibration = _calibrate(rewards, held, good_rating=params.good_rating)
-    conformal = fit_interval(
-        dataset, rewards, calibration, good_rating=params.good_rating, seed=params.seed
-    )
-    domain, model = found or (None, None)
-    known = {"calibration": calibration, "conformal": conformal, "domain": domain}
-    return draft.model_copy(update=known), model
-
-
-def _calibrate(
-    rewards: Mapping[Pair, float], held: Sequence[Judgement], *, good_rating: float
-) -> Calibration:
-    """Platt on the validation judgements."""
-    found = list(_good_or_not(held, good_rating))
-    if not found:
-        return Calibration(slope=1.0, intercept=0.0, method="none")
-    return fit_calibration(
-        np.array([rewards[item] for item, _ in found]),
-        np.array([float(is_good) for _, is_good in found]),
-    )
-
-
-def _good_or_not(held: Sequence[Judgement], good_rating: float) -> Iterator[tuple[Pair, bool]]:
-    """Responses that were called good or not, as `calibration.good_labels` has it.
-
-    A rated one is good from `good_rating` on, an unrated one in each comparison that it won.
-    """
-    rated = {one.items[0] for one in held if one.kind == Kind.RATING}
-    for one in held:
-        if one.kind == Kind.RATING:
-            yield one.items[0], one.level >= max(level_of(good_rating, one.scale), 1)
-        elif one.kind in (Kind.WIN, Kind.RANKING):
-            for sides in combinations(one.items, 2):
-                for item, is_good in zip(sides, (True, False), strict=True):
-                    if item not in rated:
-                        yield item, is_good
-
-
 def _draft(
     dataset: RewardDataset,
     params: TransformerParams,
@@ -316,7 +337,7 @@ def _draft(
     return RewardManifest(
         kind="transformer",
         mode="transformer",
-        template="pair",
+        template=tuned.template,
         separator=tuned.separator,
         truncation=tuned.truncation,
         backbone=Backbone(

@@ -6,8 +6,9 @@ anything. Fitted first, it makes fine-tuning start where a linear model on froze
 Legend: u distinct windows, h width of the last layer's input, m judgements.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from shared.ml.pooled import last_layers, rows_read
 _GRID = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3)  # L2 on standardised weights, the strongest first
 _LBFGS_STEPS = 60
 _LEAST_SPREAD = 1e-6
+_NOTHING: Mapping[Ids, Tensor] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,18 @@ def fit_head(
     held: Sequence[TokenJudgement],
     *,
     batch_size: int,
+    known: Mapping[Ids, Tensor] = _NOTHING,
 ) -> FittedHead:
     """Set the last layer and the thresholds to the fit whose loss on `held` is lowest.
+
+    Features of windows that are `known` are not read again.
 
     Raises:
         ConfigError: the model's last layer cannot be told.
     """
     last = last_layer(model.classifier)
     windows = list(dict.fromkeys(ids for row in (*kept, *held) for ids in row.windows))
-    features = frozen_features(model, collator, windows, batch_size=batch_size)
+    features = _features(model, collator, windows, batch_size=batch_size, known=known)
     used = torch.unique(collator.terms(kept, windows)["places"])
     seen = features[used[used >= 0]]
     centre, spread = seen.mean(dim=0), seen.std(dim=0, correction=0).clamp(min=_LEAST_SPREAD)
@@ -71,13 +76,22 @@ def last_layer(classifier: nn.Module) -> nn.Linear:
     Raises:
         ConfigError: there is none, or more than one.
     """
-    # adapters keep an untrained copy beside it
-    found = [layer for layer in last_layers(classifier) if layer.weight.requires_grad]
+    found = _trained_last_layers(classifier)
     if len(found) != 1:
         raise ConfigError(
             "The model has no single last layer with one output; train without head_first."
         )
     return found[0]
+
+
+def has_last_layer(classifier: nn.Module) -> bool:
+    """Whether a single linear layer gives the reward."""
+    return len(_trained_last_layers(classifier)) == 1
+
+
+def _trained_last_layers(classifier: nn.Module) -> list[nn.Linear]:
+    """Without the untrained copies that adapters keep."""
+    return [layer for layer in last_layers(classifier) if layer.weight.requires_grad]
 
 
 def frozen_features(
@@ -99,7 +113,25 @@ def frozen_features(
             read = rows_read(caught.pop(), batch["input_ids"], collator.pad)
             found.append(read.double().cpu())
     handle.remove()
+    if not found:
+        return torch.empty(0, last_layer(model.classifier).in_features, dtype=torch.float64)
     return torch.cat(found)[torch.from_numpy(np.argsort(order))]
+
+
+def _features(
+    model: RewardLikelihood,
+    collator: Collator,
+    windows: Sequence[Ids],
+    *,
+    batch_size: int,
+    known: Mapping[Ids, Tensor],
+) -> Tensor:
+    new = [ids for ids in windows if ids not in known]
+    read = frozen_features(model, collator, new, batch_size=batch_size)
+    if len(new) == len(windows):
+        return read
+    rows = dict(zip(new, read, strict=True))
+    return torch.stack([rows[ids] if ids in rows else known[ids].double() for ids in windows])
 
 
 def _without(rows: Tensor, direction: Tensor) -> Tensor:

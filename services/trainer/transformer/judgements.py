@@ -7,6 +7,9 @@ are here, and nothing counts twice.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from itertools import chain
+
+import numpy as np
 
 from services.trainer.evidence import SourceWeights
 from services.trainer.examples import (
@@ -22,7 +25,9 @@ from services.trainer.heads import grouped_folds
 from services.trainer.likelihood.terms import level_of
 from shared.errors import NotEnoughData
 from shared.ml.scorer import Pair
-from shared.ml.transformer_scorer import PairTokenizer
+from shared.ml.windows import WindowTokenizer
+
+FEWEST_TO_PART = 100  # held-back prompt groups; half of fewer would pick and calibrate by chance
 
 _DERIVED = frozenset({"rating", "ranking"})
 
@@ -55,6 +60,30 @@ class Judgement:
     can_tie: bool = False
     scale: Scale = "stars"
     level: int = 0
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """Judgements on prompts whose judgements changed no weight.
+
+    Attributes:
+        choosing: pick the step that is kept.
+        calibrating: say what rewards mean; of other prompts than `choosing`, or the same ones.
+    """
+
+    choosing: list[Judgement]
+    calibrating: list[Judgement]
+
+    @property
+    def is_parted(self) -> bool:
+        """Whether nothing was chosen by what calibrates."""
+        return self.choosing is not self.calibrating
+
+    @property
+    def groups(self) -> dict[Pair, bytes | str]:
+        """Every item with its prompt group."""
+        said = chain(self.choosing, self.calibrating)
+        return {item: one.group for one in said for item in one.items}
 
 
 @dataclass(frozen=True)
@@ -126,7 +155,24 @@ def validation_split(
     return [judgements[at] for at in kept], [judgements[at] for at in held]
 
 
-def tokenise(tokenizer: PairTokenizer, judgements: Sequence[Judgement]) -> TokenJudgements:
+def part_held(held: list[Judgement], *, seed: int) -> HeldBack:
+    """Half of the held-back prompt groups for choosing and half for calibrating.
+
+    With fewer than `FEWEST_TO_PART` all of them do both.
+    """
+    groups = numbered([one.group for one in held])
+    count = len(set(groups.tolist()))
+    if count < FEWEST_TO_PART:
+        return HeldBack(held, held)
+    drawn = np.random.default_rng(seed).permutation(count)[: count // 2]
+    chooses = np.isin(groups, drawn)
+    return HeldBack(
+        [one for one, is_chosen in zip(held, chooses, strict=True) if is_chosen],
+        [one for one, is_chosen in zip(held, chooses, strict=True) if not is_chosen],
+    )
+
+
+def tokenise(tokenizer: WindowTokenizer, judgements: Sequence[Judgement]) -> TokenJudgements:
     """The ids of each judgement whose items still differ inside the window.
 
     Raises:

@@ -25,8 +25,13 @@ from transformers import (
 from services.trainer.callbacks import ProgressReport, StepsWithinEpochs
 from services.trainer.checkpoints import newest_whole_checkpoint
 from services.trainer.trained import Progress
-from services.trainer.transformer.batches import Collator
-from services.trainer.transformer.head_first import FittedHead, fit_head, last_layer
+from services.trainer.transformer.batches import Collator, Ids
+from services.trainer.transformer.head_first import (
+    FittedHead,
+    fit_head,
+    frozen_features,
+    last_layer,
+)
 from services.trainer.transformer.judgements import TokenJudgement
 from services.trainer.transformer.length_buckets import LengthBuckets
 from services.trainer.transformer.model import RewardLikelihood
@@ -70,12 +75,14 @@ class Tuned:
         validation_loss: of the weights that were kept, nats.
         head_loss: of the fitted last layer on untouched features; None when it was not fitted.
         history: what was logged, by optimizer step.
+        remembered: what reached the last layer before the first step, each of shape (h,).
     """
 
     train_loss: float | None
     validation_loss: float
     head_loss: float | None
     history: list[dict[str, float]]
+    remembered: dict[Ids, Tensor]
 
 
 def tune(
@@ -85,6 +92,7 @@ def tune(
     schedule: Schedule,
     *,
     head_first: bool,
+    remember: Sequence[Ids],
     work: Path,
     progress: Progress,
 ) -> Tuned:
@@ -96,6 +104,7 @@ def tune(
         rows: judgements to learn from, and those that pick the step.
         schedule: how long and how fast.
         head_first: fit the last layer on frozen features before the first step.
+        remember: windows whose features before the first step are handed back.
         work: folder of checkpoints; a killed run goes on from the newest whole one.
         progress: called after each logged step; may raise to stop.
 
@@ -114,8 +123,10 @@ def tune(
     )
     trainer.remove_callback(PrinterCallback)
     head, start = None, dict[str, Tensor]()
+    size = schedule.batch_size
+    known = _features(model, collator, remember, batch_size=size) if remember else {}
     if head_first:
-        fit = partial(fit_head, model, collator, kept, held, batch_size=schedule.batch_size)
+        fit = partial(fit_head, model, collator, kept, held, batch_size=size, known=known)
         head, start = _fit_or_read_head(model, work, fit), _trained_weights(model)
         progress(0.1, "train", {"eval_loss": head.loss})
     state = _train_to_the_end(trainer, model, newest_whole_checkpoint(work))
@@ -134,7 +145,15 @@ def tune(
         validation_loss=float(best),
         head_loss=head.loss if head else None,
         history=state.log_history,
+        remembered=known,
     )
+
+
+def _features(
+    model: RewardLikelihood, collator: Collator, windows: Sequence[Ids], *, batch_size: int
+) -> dict[Ids, Tensor]:
+    read = frozen_features(model, collator, windows, batch_size=batch_size)
+    return dict(zip(windows, read.float(), strict=True))
 
 
 class _Rows(torch.utils.data.Dataset[TokenJudgement]):
