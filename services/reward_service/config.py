@@ -44,7 +44,21 @@ class RewardSettings(Settings):
         2, gt=0, description="How often the registry is read in case a notification was lost."
     )
     reward_loaded_models: int = Field(
-        4, ge=1, description="Models kept in memory at once; the least recently used goes first."
+        4,
+        ge=1,
+        description="Model versions kept in memory at once; the least recently used goes first.",
+    )
+    reward_memory_bytes: int = Field(
+        0,
+        ge=0,
+        description="Most bytes that the weights of all models in memory may take; the least "
+        "recently used goes first, the live one never. 0: no limit.",
+    )
+    reward_cache_bytes: int = Field(
+        67_108_864,
+        ge=0,
+        description="Memory for the vectors of texts that were encoded before, so that a prompt "
+        "that comes again is not encoded again; 0 keeps none.",
     )
     reward_max_texts: int = Field(
         1000, ge=1, description="Inputs or documents that one request may hold."

@@ -52,14 +52,15 @@ PrincipalDep = Annotated[Principal, Depends(_scorer)]
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, and for how long at most."""
+    """Who asks, for how long at most, and of which model whatever the body says."""
 
     principal: Principal
     deadline_s: float
+    pinned: str | None = None
 
     def call(self, model: str | None, asked: Asked) -> Call:
-        """A call of this caller for one model."""
-        return Call(self.principal.project_id, model, self.deadline_s, asked)
+        """A call of this caller for one model; the header's stands above the body's."""
+        return Call(self.principal.project_id, self.pinned or model, self.deadline_s, asked)
 
 
 async def _caller(
@@ -69,9 +70,18 @@ async def _caller(
         int | None,
         Header(ge=1, description="How long the caller waits, milliseconds; later work is dropped."),
     ] = None,
+    x_heed_model: Annotated[
+        str | None,
+        Header(
+            max_length=200,
+            description="The model that is to score, such as `reward@3`; stands above the body's "
+            "`model`, so that clients of other servers can be pinned too.",
+        ),
+    ] = None,
 ) -> Caller:
     longest_s = service.settings.reward_timeout_s
-    return Caller(principal, min(longest_s, x_deadline_ms / 1000) if x_deadline_ms else longest_s)
+    deadline_s = min(longest_s, x_deadline_ms / 1000) if x_deadline_ms else longest_s
+    return Caller(principal, deadline_s, x_heed_model)
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]

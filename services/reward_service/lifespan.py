@@ -9,16 +9,18 @@ from typing import Any
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from services.reward_service.batcher import Batcher, Limits
+from services.reward_service.batcher import Batcher
 from services.reward_service.cards import Cards
 from services.reward_service.config import RewardSettings
 from services.reward_service.deps import Service
 from services.reward_service.live_models import LiveModels
-from services.reward_service.loading import load_version
-from services.reward_service.metrics import ServingMetrics
+from services.reward_service.loading import How, load_version
+from services.reward_service.memory import Budget
+from services.reward_service.metrics import MemoryCollector, ServingMetrics
 from services.reward_service.queries import find_version
 from services.reward_service.references import Reference
 from services.reward_service.scoring import Scoring
+from services.reward_service.waiting import Limits
 from shared import keys, registry
 from shared.artifacts import FolderStore
 from shared.db.connect import resolve_database_url
@@ -30,6 +32,7 @@ from shared.db.secret_check import claim_or_refuse
 from shared.errors import DatabaseUnavailable
 from shared.keys import KeyCache
 from shared.logs import get_logger
+from shared.ml.embedding_cache import EmbeddingCache
 from shared.privacy import fingerprint, load_secret
 
 SCHEMA_CHECK_S = 5.0
@@ -44,7 +47,10 @@ async def lifespan(app: FastAPI, *, settings: RewardSettings) -> AsyncIterator[M
         sessions, secret = create_sessions(engine), load_secret(settings)
         await _refuse_foreign(engine, sessions, secret)
         metrics = ServingMetrics(app.state.metrics)
-        cache, live = KeyCache(sessions), _live_models(settings, sessions, secret, metrics)
+        vectors = EmbeddingCache(settings.reward_cache_bytes)
+        how = How(FolderStore(settings.artifacts), secret, wrap=vectors.wrap)
+        cache, live = KeyCache(sessions), _live_models(settings, sessions, how, metrics)
+        metrics.registry.register(MemoryCollector(live.in_memory, vectors))
         async with _following(url, cache, live), _scoring_threads(settings, metrics) as batcher:
             scoring = Scoring(live, batcher, metrics)
             cards = Cards(partial(find_version, sessions), settings, secret)
@@ -69,16 +75,15 @@ async def _refuse_foreign(
 def _live_models(
     settings: RewardSettings,
     sessions: async_sessionmaker[AsyncSession],
-    secret: bytes,
+    how: How,
     metrics: ServingMetrics,
 ) -> LiveModels:
-    store = FolderStore(settings.artifacts)
     return LiveModels(
         partial(find_version, sessions),
-        partial(load_version, store=store, secret=secret),
+        partial(load_version, how=how),
         metrics,
         default=Reference(1, settings.reward_model),
-        capacity=settings.reward_loaded_models,
+        budget=Budget(settings.reward_loaded_models, settings.reward_memory_bytes),
         poll_s=settings.reward_poll_s,
     )
 

@@ -3,20 +3,25 @@
 Every reference that was asked for (`reward:champion`, `reward@3`) has a slot. When the registry
 says that it means another version, that version is loaded and verified beside the old one and then
 put in its place by one assignment. Requests hold the model they were admitted with, so a reply
-never mixes two versions, and the old one is freed when the last of them is done.
+never mixes two versions, and the old one is freed when the last of them is done. What is asked for
+least makes room when there are too many models, or when they take too much memory.
 """
 
 import asyncio
 import contextlib
 import time
 import uuid
+import weakref
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
-from services.reward_service.metrics import ServingMetrics
+from services.reward_service import memory
+from services.reward_service.loading import Loaded
+from services.reward_service.memory import Budget
+from services.reward_service.metrics import InMemory, ServingMetrics
 from services.reward_service.references import Reference
 from shared.db.tables import ModelVersion
 from shared.errors import ArtifactError, DatabaseUnavailable, HeedError, NotFound
@@ -28,12 +33,19 @@ UNREADABLE = "Postgres cannot be read, so neither keys nor models can be checked
 _log = get_logger("reward_service")
 
 Find = Callable[[Reference], Awaitable[ModelVersion | None]]
-Load = Callable[[ModelVersion], Scorer]
+Load = Callable[[ModelVersion], Loaded]
+
+# Each is looked up at every look at the registry, so there may not be any number of them.
+_MOST_REFERENCES = 64
 
 
 @dataclass(frozen=True, eq=False)
 class LiveModel:
-    """One version in memory."""
+    """One version in memory.
+
+    Attributes:
+        weights: bytes by address; versions that share an encoder share an address.
+    """
 
     id: uuid.UUID
     name: str
@@ -41,6 +53,11 @@ class LiveModel:
     sha256: str
     scorer: Scorer
     loaded_at: datetime
+    weights: Mapping[int, int] = field(default_factory=dict)
+    project_id: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
 
 
 @dataclass
@@ -77,14 +94,14 @@ class LiveModels:
         metrics: ServingMetrics,
         *,
         default: Reference,
-        capacity: int,
+        budget: Budget,
         poll_s: float,
     ) -> None:
         self._find = find
         self._load = load
         self._metrics = metrics
         self._default = default
-        self._capacity = capacity
+        self._budget = budget
         self._poll_s = poll_s
         self._slots = OrderedDict({default: Slot(default)})
         self._opening: dict[Reference, asyncio.Task[Slot]] = {}
@@ -93,6 +110,7 @@ class LiveModels:
         self._tried = asyncio.Event()
         self._has_looked = False
         self._lost_at: float | None = None
+        self._freed: list[uuid.UUID] = []
 
     async def resolve(self, project_id: int, asked: str | None) -> Slot:
         """The slot a request's `model` means; it is empty only for a default that has no champion.
@@ -131,6 +149,13 @@ class LiveModels:
         """What one project has in memory."""
         return [slot for slot in self._slots.values() if slot.reference.project_id == project_id]
 
+    def in_memory(self) -> list[InMemory]:
+        """The versions that serve now, and what their weights take."""
+        return [
+            InMemory(model.project_id, model.name, model.version, sum(model.weights.values()))
+            for model in self._models()
+        ]
+
     def look_again(self, _payload: str = "") -> None:
         """Read the registry now: something changed, or may have."""
         self._changed.set()
@@ -141,6 +166,7 @@ class LiveModels:
             while True:
                 self._changed.clear()
                 await self._look()
+                await self._give_back()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._poll_s):
                         await self._changed.wait()
@@ -154,12 +180,19 @@ class LiveModels:
         try:
             for slot in list(self._slots.values()):
                 await self._refresh(slot)
+                self._make_room(slot.reference)
         except Exception as error:  # noqa: BLE001 - following goes on, whatever one look met
             self._lose(error)
         else:
             self._lost_at, self._has_looked = None, True
         finally:
             self._tried.set()
+
+    async def _give_back(self) -> None:
+        """After a model was freed; by whom, and when, is up to the requests that held it."""
+        if self._freed:
+            self._freed.clear()
+            await asyncio.to_thread(memory.give_back)
 
     def _lose(self, error: Exception) -> None:
         if self._lost_at is None:
@@ -191,13 +224,16 @@ class LiveModels:
 
     async def _loaded(self, version: ModelVersion) -> LiveModel:
         started = time.monotonic()
-        scorer = await asyncio.to_thread(self._load, version)
+        loaded = await asyncio.to_thread(self._load, version)
         self._metrics.loads.inc()
         seconds = round(time.monotonic() - started, 3)
         _log.info("model_loaded", model=version.name, version=version.version, seconds=seconds)
-        return LiveModel(
-            version.id, version.name, version.version, version.sha256, scorer, datetime.now(UTC)
-        )
+        model = LiveModel(
+            version.id, version.name, version.version, version.sha256, loaded.scorer,
+            datetime.now(UTC), loaded.weights, version.project_id,
+        )  # fmt: skip
+        weakref.finalize(model, self._freed.append, version.id).atexit = False
+        return model
 
     def _refuse(self, slot: Slot, version: ModelVersion, error: Exception) -> None:
         known = error if isinstance(error, HeedError) else _unexpected(version, error)
@@ -212,9 +248,12 @@ class LiveModels:
             error=known.detail,
         )
 
+    def _models(self) -> list[LiveModel]:
+        """The models of all slots, each once."""
+        return list(dict.fromkeys(slot.model for slot in self._slots.values() if slot.model))
+
     def _in_memory(self, version_id: uuid.UUID) -> LiveModel | None:
-        models = (slot.model for slot in self._slots.values())
-        return next((model for model in models if model and model.id == version_id), None)
+        return next((model for model in self._models() if model.id == version_id), None)
 
     async def _open_once(self, reference: Reference) -> Slot:
         """Open a slot; requests that ask for it meanwhile wait for the same load."""
@@ -237,15 +276,27 @@ class LiveModels:
         if slot.model is None and not self._may_be_empty(reference):
             raise slot.error or _unknown(reference)
         self._slots[reference] = slot
-        self._evict()
+        self._make_room(reference)
         return slot
 
-    def _evict(self) -> None:
-        """Forget empty slots, then those asked for longest ago; requests keep their model."""
-        others = [key for key in self._slots if key != self._default]
+    def _make_room(self, newest: Reference) -> None:
+        """Forget empty slots, then those asked for longest ago; requests keep their model.
+
+        The live model stays, and so does the newest: to load it again for every request would
+        help nobody.
+        """
+        others = [key for key in self._slots if key not in {self._default, newest}]
         others.sort(key=lambda key: self._slots[key].model is not None)
-        for key in others[: max(0, len(self._slots) - self._capacity)]:
-            del self._slots[key]
+        while not self._fits() and others:
+            slot = self._slots.pop(others.pop(0))
+            self._metrics.evictions.inc()
+            _log.info("model_makes_room", reference=str(slot.reference))
+        if not self._fits():
+            _log.warning("models_exceed_memory_budget", reference=str(newest))
+
+    def _fits(self) -> bool:
+        models = [model.weights for model in self._models()]
+        return len(self._slots) <= _MOST_REFERENCES and self._budget.allows(models)
 
     def _may_be_empty(self, reference: Reference) -> bool:
         return reference == self._default._replace(project_id=reference.project_id)

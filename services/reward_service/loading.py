@@ -1,27 +1,49 @@
 """Reads a model version into memory; the only place of this service that brings in torch."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
 from shared.artifacts import FolderStore, folder_sha256
 from shared.db.tables import ModelVersion
 from shared.errors import ArtifactError
+from shared.ml.encoder import Encoder
 from shared.ml.scorer import Pair, Scorer
 
 _WARM_UP = [Pair("What does the engine need before it is fast?", "One round.")] * 2
 
 
-def load_version(version: ModelVersion, *, store: FolderStore, secret: bytes) -> Scorer:
-    """A scorer that has been verified and has scored once; takes seconds, so call it in a thread.
+class Loaded(NamedTuple):
+    """A verified model and the bytes of its weights by address."""
+
+    scorer: Scorer
+    weights: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class How:
+    """What decides how versions are opened: where they lie, who signed them, what remembers."""
+
+    store: FolderStore
+    secret: bytes
+    wrap: Callable[[Encoder], Encoder] | None = None
+
+
+def load_version(version: ModelVersion, how: How) -> Loaded:
+    """A model that has been verified and has scored once; takes seconds, so call it in a thread.
 
     Raises:
         ArtifactError: the artifact is missing, changed, unsafe or scores differently.
     """
     from shared.ml.artifact import load_scorer
+    from shared.ml.weights import weights_of
 
-    folder = store.path(version.uri)
+    folder = how.store.path(version.uri)
     if folder_sha256(folder) != version.sha256:
         raise ArtifactError(
             f"{folder} is not what was registered as {version.name} version {version.version}; "
             "restore it from a backup or promote another version."
         )
-    scorer = load_scorer(folder, threads=1, verify=True, secret=secret)
+    scorer = load_scorer(folder, secret=how.secret, threads=1, verify=True, wrap=how.wrap)
     scorer.score(_WARM_UP)
-    return scorer
+    return Loaded(scorer, weights_of(scorer))

@@ -2,18 +2,15 @@
 
 import asyncio
 import math
+import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, count, pairwise
 
+from shared.errors import Overloaded
 from shared.ml.scorer import Pair, Scorer, Scores, joined
 
-# A guess before tokenising, which is work for the scoring threads. UTF-8 bytes per token: English
-# text has four to five, denser scripts have three bytes in about one token.
-_BYTES_PER_TOKEN = 4
-# No model reads more of one text; longer texts cost no more than this.
-_MOST_TOKENS = 512
 # Work below this is not worth a second thread.
 _LEAST_TOKENS_APART = 128
 _order = count()
@@ -23,14 +20,26 @@ class Job:
     """The pairs of one request: its future gets all scores, or the first error."""
 
     def __init__(
-        self, scorer: Scorer, loop: asyncio.AbstractEventLoop, *, details: bool = False
+        self,
+        scorer: Scorer,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        details: bool = False,
+        expires: float = math.inf,
     ) -> None:
+        """Score with one model, until `expires` on the monotonic clock."""
         self.scorer = scorer
         self.details = details
+        self.expires = expires
         self.result: asyncio.Future[Scores] = loop.create_future()
         self.pieces: list[Piece] = []
         self._loop = loop
         self._scores: dict[int, Scores] = {}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits any more: answered, given up, or too late."""
+        return self.result.done() or time.monotonic() >= self.expires
 
     def finish(self, number: int, scores: Scores) -> None:
         """Take the scores of one piece, from any thread."""
@@ -59,6 +68,8 @@ class Piece:
     job: Job = field(compare=False)
     pairs: Sequence[Pair] = field(compare=False)
     tokens: int = field(compare=False)
+    seconds: float = field(default=0.0, compare=False, init=False)
+    since: float = field(default=0.0, compare=False, init=False)
     is_waiting: bool = field(default=True, compare=False, init=False)
 
     def finish(self, batch: Scores, at: int) -> None:
@@ -67,9 +78,10 @@ class Piece:
         self.job.finish(self.number, batch.take(share))
 
 
-def cut(job: Job, pairs: Sequence[Pair], *, batch_tokens: int, at_once: int) -> list[Piece]:
+def cut(
+    job: Job, pairs: Sequence[Pair], costs: Sequence[int], *, batch_tokens: int, at_once: int
+) -> list[Piece]:
     """A job's pairs as even pieces of about `batch_tokens`, one for each idle thread at least."""
-    costs = _costs(pairs)
     total = sum(costs)
     wanted = max(min(at_once, total // _LEAST_TOKENS_APART), math.ceil(total / batch_tokens), 1)
     middles = [end - cost / 2 for cost, end in zip(costs, accumulate(costs), strict=True)]
@@ -83,14 +95,11 @@ def cut(job: Job, pairs: Sequence[Pair], *, batch_tokens: int, at_once: int) -> 
     return job.pieces
 
 
-def _costs(pairs: Sequence[Pair]) -> list[int]:
-    """Estimated tokens of each pair; a prompt that repeats the one before is encoded once."""
-    prompts = [None, *(pair.prompt for pair in pairs)]
-    return [
-        _tokens(pair.response) + (_tokens(pair.prompt) if pair.prompt != before else 0)
-        for before, pair in zip(prompts, pairs, strict=False)
-    ]
-
-
-def _tokens(text: str) -> int:
-    return min(_MOST_TOKENS, 2 + len(text.encode()) // _BYTES_PER_TOKEN)
+def too_late() -> Overloaded:
+    """What a caller is told whose time is over."""
+    return Overloaded(
+        "The scores were not ready in the time that the request allows; send fewer texts, allow "
+        "more time in X-Deadline-Ms, or try again later.",
+        code="deadline_exceeded",
+        retry_after_s=1,
+    )

@@ -11,8 +11,14 @@ from services.reward_service.limits import refuse_too_long, refuse_too_many
 from services.reward_service.live_models import UNREADABLE, LiveModel, Slot
 from services.reward_service.replies import identity, rerank_reply, score_reply
 from services.reward_service.schemas import LiveReply, LoadedModel, ReadyReply
-from services.reward_service.scoring import reason_for, unless_gone
-from shared.contracts.scoring import RerankReply, RerankRequest, ScoreReply, ScoreRequest
+from services.reward_service.scoring import NoModel, Scored, reason_for, unless_gone
+from shared.contracts.scoring import (
+    RerankReply,
+    RerankRequest,
+    ScoreInput,
+    ScoreReply,
+    ScoreRequest,
+)
 from shared.errors import (
     ArtifactError,
     DatabaseUnavailable,
@@ -26,7 +32,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.keys import CACHE_S
-from shared.ml.scorer import Pair
+from shared.ml.scorer import Pair, Turn
 from shared.web import problems
 
 KEY_ERRORS = (Unauthenticated, Forbidden, DatabaseUnavailable)
@@ -40,6 +46,8 @@ SCORING_ERRORS = (
     Unavailable,
     ArtifactError,
 )
+
+MODEL_HEADER = "X-Heed-Model"
 
 router = APIRouter()
 _hidden_rerank = partial(
@@ -59,19 +67,28 @@ _hidden_rerank = partial(
     responses=problems(*SCORING_ERRORS),
 )
 async def score(
-    request: Request, body: ScoreRequest, caller: CallerDep, service: ServiceDep
+    request: Request,
+    reply: Response,
+    body: ScoreRequest,
+    caller: CallerDep,
+    service: ServiceDep,
 ) -> ScoreReply | Response:
     """Scores in the order of the inputs; without a model each is null and `fallback` is true."""
     refuse_too_many(len(body.inputs), "/inputs", service.settings)
-    pairs = [Pair(item.prompt_text, item.response) for item in body.inputs]
+    pairs = [_pair(item) for item in body.inputs]
     texts = (
-        (f"/inputs/{at}", text) for at, pair in enumerate(pairs) for text in vars(pair).values()
+        (f"/inputs/{at}", text)
+        for at, pair in enumerate(pairs)
+        for text in (pair.prompt, pair.response)
     )
     refuse_too_long(texts, service.settings)
     asked = Asked(frozenset(body.include), body.weights)
     work = service.scoring.score(caller.call(body.model, asked), pairs)
     scored = await unless_gone(request, work)
-    return scored if isinstance(scored, Response) else score_reply(scored, len(pairs), asked)
+    if isinstance(scored, Response):
+        return scored
+    _name_model(reply, scored)
+    return score_reply(scored, len(pairs), asked)
 
 
 @router.post(
@@ -85,7 +102,11 @@ async def score(
 @_hidden_rerank("/v1/rerank")
 @_hidden_rerank("/v2/rerank")
 async def rerank(
-    request: Request, body: RerankRequest, caller: CallerDep, service: ServiceDep
+    request: Request,
+    reply: Response,
+    body: RerankRequest,
+    caller: CallerDep,
+    service: ServiceDep,
 ) -> RerankReply | Response:
     """Candidates, best first; without a model in the order they came, and `fallback` is true.
 
@@ -98,7 +119,10 @@ async def rerank(
     asked = Asked(frozenset(body.include), body.weights)
     work = service.scoring.score(caller.call(body.model, asked), pairs)
     scored = await unless_gone(request, work)
-    return scored if isinstance(scored, Response) else rerank_reply(scored, body, asked)
+    if isinstance(scored, Response):
+        return scored
+    _name_model(reply, scored)
+    return rerank_reply(scored, body, asked)
 
 
 @router.get(
@@ -146,10 +170,22 @@ async def readyz(
         raise Unavailable(reason_for(slot), code="no_model", retry_after_s=5)
     return ReadyReply(
         status="ready",
-        model=f"{slot.model.name}@{slot.model.version}" if slot.model else "none",
+        model=str(slot.model) if slot.model else "none",
         database="unreachable" if live.lost_s else "ok",
         last_error=_last_error(slot),
     )
+
+
+def _name_model(reply: Response, scored: Scored | NoModel) -> None:
+    if isinstance(scored, Scored):
+        reply.headers[MODEL_HEADER] = str(scored.model)
+
+
+def _pair(item: ScoreInput) -> Pair:
+    """What is scored; a lone turn of the user is a prompt like any other."""
+    turns = tuple(Turn(message.role, message.content) for message in item.messages or ())
+    is_prompt = len(turns) == 1 and turns[0].role == "user"
+    return Pair(item.prompt_text, item.response, () if is_prompt else turns)
 
 
 def _loaded(model: LiveModel, slot: Slot) -> LoadedModel:

@@ -1,8 +1,10 @@
 """From pairs of text to scores of one model version, within a deadline."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -13,12 +15,13 @@ from services.reward_service.asked import Asked
 from services.reward_service.batcher import Batcher
 from services.reward_service.live_models import LiveModel, LiveModels, Slot
 from services.reward_service.metrics import ServingMetrics
-from shared.errors import Overloaded
+from services.reward_service.pieces import too_late
 from shared.ml.said import refuse_unknown
 from shared.ml.scorer import Pair, Scores
 from shared.ml.steps import ProcessScorer
 
 T = TypeVar("T")
+Score = Callable[..., Awaitable[Scores]]  # `Batcher.score`, told when it is too late
 
 CLIENT_LEFT = 499
 
@@ -70,6 +73,7 @@ class Scoring:
             ArtifactError: the named model cannot be loaded.
             Overloaded: the queue is full, or the deadline passed.
         """
+        expires = time.monotonic() + call.deadline_s
         try:
             async with asyncio.timeout(call.deadline_s):
                 slot = await self._live.resolve(call.project_id, call.model)
@@ -78,38 +82,35 @@ class Scoring:
                     self._metrics.fallbacks.inc()
                     return NoModel(reason_for(slot))
                 refuse_unknown(call.asked.weights, model.scorer.manifest)
-                return await self._score_once(model, pairs, details=call.asked.details)
+                score = partial(self._batcher.score, expires=expires)
+                return await self._score_once(score, model, pairs, details=call.asked.details)
         except TimeoutError:
-            raise Overloaded(
-                f"The scores were not ready within {call.deadline_s:g} s; send fewer texts, "
-                "allow more time in X-Deadline-Ms, or try again later.",
-                code="deadline_exceeded",
-                retry_after_s=1,
-            ) from None
+            raise too_late() from None
 
     async def _score_once(
-        self, model: LiveModel, pairs: Sequence[Pair], *, details: bool
+        self, score: Score, model: LiveModel, pairs: Sequence[Pair], *, details: bool
     ) -> Scored:
         """Equal pairs are scored once, so that the last bits of two batches cannot part them."""
         places: dict[Pair, int] = {}
         order = [places.setdefault(pair, len(places)) for pair in pairs]
         steps = None
         if isinstance(model.scorer, ProcessScorer):
-            scores, each = await self._score_steps(model.scorer, list(places))
+            scores, each = await _score_steps(score, model.scorer, list(places))
             steps = [each[place] for place in order]
         else:
-            scores = await self._batcher.score(model.scorer, list(places), details=details)
+            scores = await score(model.scorer, list(places), details=details)
         self._metrics.tokens.inc(int(scores.tokens.sum()))
         return Scored(model, scores.take(order), steps)
 
-    async def _score_steps(
-        self, scorer: ProcessScorer, pairs: Sequence[Pair]
-    ) -> tuple[Scores, list[list[float]]]:
-        """Scores of responses and of their steps, which wait in the queue for what they cost."""
-        asked, counts = await asyncio.to_thread(scorer.asked, pairs)
-        found = await self._batcher.score(scorer.of_steps, asked)
-        each = np.split(found.probability, np.cumsum(counts)[:-1])
-        return scorer.summed_up(found, counts), [scores.tolist() for scores in each]
+
+async def _score_steps(
+    score: Score, scorer: ProcessScorer, pairs: Sequence[Pair]
+) -> tuple[Scores, list[list[float]]]:
+    """Scores of responses and of their steps, which wait in the queue for what they cost."""
+    asked, counts = await asyncio.to_thread(scorer.asked, pairs)
+    found = await score(scorer.of_steps, asked)
+    each = np.split(found.probability, np.cumsum(counts)[:-1])
+    return scorer.summed_up(found, counts), [scores.tolist() for scores in each]
 
 
 def reason_for(slot: Slot) -> str:

@@ -11,7 +11,7 @@ from shared.contracts.manifest import RewardManifest
 from shared.errors import ArtifactError
 from shared.ml.backbones import default_encoder_folder, is_default_encoder
 from shared.ml.domain import read_domain
-from shared.ml.encoder import open_encoder
+from shared.ml.encoder import Encoder, open_encoder
 from shared.ml.folders import refuse_unsafe_folder, sha256_of_backbone, sha256_of_file
 from shared.ml.golden import check_golden, write_golden
 from shared.ml.head import read_head
@@ -20,10 +20,14 @@ from shared.ml.scorer import EmbeddingScorer, Scorer
 from shared.ml.staging import staged_folder
 from shared.ml.steps import ProcessScorer
 
+Wrap = Callable[[Encoder], Encoder]
+
 MANIFEST_FILE = "reward_model.json"
 
 
-def load_scorer(folder: Path, *, secret: bytes, threads: int = 1, verify: bool = True) -> Scorer:
+def load_scorer(
+    folder: Path, *, secret: bytes, threads: int = 1, verify: bool = True, wrap: Wrap | None = None
+) -> Scorer:
     """A scorer whose manifest, files, backbone and golden rows have been checked.
 
     Args:
@@ -31,6 +35,7 @@ def load_scorer(folder: Path, *, secret: bytes, threads: int = 1, verify: bool =
         secret: the deployment's signing secret.
         threads: torch threads of this process.
         verify: also score a sample of the golden rows; signature and hashes are always checked.
+        wrap: what the scorer uses in place of its encoder, such as one that remembers.
 
     Raises:
         ArtifactError: something is missing, changed, unsafe or scores differently; one line.
@@ -38,7 +43,7 @@ def load_scorer(folder: Path, *, secret: bytes, threads: int = 1, verify: bool =
     refuse_unsafe_folder(folder)
     manifest = read_manifest(folder, secret=secret)
     _check_files(folder, manifest)
-    scorer = open_scorer(folder, manifest, threads=threads)
+    scorer = open_scorer(folder, manifest, threads=threads, wrap=wrap)
     if verify:
         check_golden(folder, scorer)
     return scorer
@@ -108,17 +113,19 @@ def amend_manifest(folder: Path, changes: Mapping[str, object], *, secret: bytes
     return signed
 
 
-def open_scorer(folder: Path, manifest: RewardManifest, *, threads: int = 1) -> Scorer:
+def open_scorer(
+    folder: Path, manifest: RewardManifest, *, threads: int = 1, wrap: Wrap | None = None
+) -> Scorer:
     """The scorer a trusted manifest describes; its backbone is checked against the pinned hash.
 
     Raises:
         ArtifactError: the backbone or the head is missing or is not what the manifest names.
     """
-    found = _open_plain(folder, manifest, threads)
+    found = _open_plain(folder, manifest, threads, wrap)
     return ProcessScorer(found) if manifest.process else found
 
 
-def _open_plain(folder: Path, manifest: RewardManifest, threads: int) -> Scorer:
+def _open_plain(folder: Path, manifest: RewardManifest, threads: int, wrap: Wrap | None) -> Scorer:
     if manifest.kind == "transformer":
         from shared.ml.transformer_scorer import open_transformer_scorer
 
@@ -137,7 +144,8 @@ def _open_plain(folder: Path, manifest: RewardManifest, threads: int) -> Scorer:
     head = read_head(folder, manifest.features, dim=encoder.dim)
     domain = read_domain(folder, manifest.domain, dim=encoder.dim) if manifest.domain else None
     posterior = read_posterior(folder, width=len(head.weights))
-    return EmbeddingScorer(manifest, encoder, head, domain, posterior)
+    wrapped = wrap(encoder) if wrap else encoder
+    return EmbeddingScorer(manifest, wrapped, head, domain, posterior)
 
 
 def _backbone_folder(folder: Path, manifest: RewardManifest) -> Path:

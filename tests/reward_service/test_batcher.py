@@ -8,19 +8,26 @@ import ctypes
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.reward_service.batcher import Batcher, Limits
+from services.reward_service.batcher import Batcher
 from services.reward_service.metrics import ServingMetrics
+from services.reward_service.waiting import Limits
+from shared.contracts.manifest import Truncation
 from shared.errors import Overloaded, Unavailable
 from shared.ml.scorer import Pair, Scores
 
 
 class HeldEngine:
     """Scores while `go` is set; remembers its batches; fails on the response `poison`."""
+
+    manifest = SimpleNamespace(
+        template="separate", truncation=Truncation(prompt_tokens=512, response_tokens=512)
+    )
 
     def __init__(self) -> None:
         self.go = threading.Event()

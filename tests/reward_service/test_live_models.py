@@ -99,9 +99,9 @@ def watched_models(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref]:
     seen: list[weakref.ref] = []
 
     def load(*args, **kwargs):
-        scorer = loading.load_version(*args, **kwargs)
-        seen.append(weakref.ref(scorer))
-        return scorer
+        loaded = loading.load_version(*args, **kwargs)
+        seen.append(weakref.ref(loaded.scorer))
+        return loaded
 
     monkeypatch.setattr(lifespan, "load_version", load)
     return seen
