@@ -8,7 +8,7 @@ from shared.errors import ArtifactError, ConfigError
 from shared.ml.backbones import default_encoder_folder, is_default_encoder
 from shared.ml.folders import refuse_unsafe_folder
 
-_DATA_FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]
+_DATA_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Feature = Literal[
     "text", "response", "product", "length", "lexical", "middle", "peak", "surface", "overlap"
 ]
-Template = Literal["joined", "separate", "pair"]
+Template = Literal["joined", "separate", "pair", "chat"]
 Process = Literal["min", "mean"]
 
 
@@ -100,9 +100,13 @@ class RewardManifest(_Strict):
 
     schema_version: Literal[1] = 1
     kind: Literal["embedding", "transformer"]
-    mode: Literal["original", "default", "transformer"]
+    mode: Literal["original", "default", "transformer", "added"]
     template: Template
-    separator: str = Field("", description="Text between prompt and response.")
+    separator: str = Field(
+        "",
+        description="Text between prompt and response; for the template `pair` empty means the "
+        "tokenizer's own layout of two texts.",
+    )
     features: tuple[Feature, ...] = ()
     truncation: Truncation
     backbone: Backbone

@@ -49,8 +49,9 @@ class PooledVectors:
         layer.register_forward_pre_hook(self._keep)
 
     def of(self, input_ids: Tensor) -> NDArray[np.float32]:
-        """The vector of the window that this thread has just run, shape (h,)."""
-        found: NDArray[np.float32] = rows_read(self._own.inputs, input_ids, self._pad)[0].numpy()
+        """The vectors of the windows that this thread has just run, shape (u, h)."""
+        read = rows_read(self._own.inputs, input_ids, self._pad).float().cpu()
+        found: NDArray[np.float32] = read.numpy()
         return found
 
     def _keep(self, _layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -20,11 +20,27 @@ Rows = slice | Sequence[int] | NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Turn:
+    """What one side says in a conversation; the role is `system`, `user` or `assistant`, mostly."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
 class Pair:
-    """One response to one prompt."""
+    """One response to one prompt.
+
+    Attributes:
+        prompt: the prompt, or a whole conversation as one text, which most models read.
+        response: the response.
+        turns: the conversation before the response where it was told as such; models with a chat
+            template read it in place of the prompt. Empty for a prompt that is one turn.
+    """
 
     prompt: str
     response: str
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True)

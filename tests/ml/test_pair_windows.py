@@ -7,7 +7,7 @@ from support.tiny_bert import WORDS, save_tiny_bert
 
 from shared.contracts.manifest import Truncation
 from shared.ml.scorer import Pair
-from shared.ml.transformer_scorer import PairTokenizer
+from shared.ml.windows import PairTokenizer
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from shared.contracts.manifest import Backbone, Calibration, Golden, RewardManif
 from shared.ml.artifact import write_artifact
 from shared.ml.backbones import default_encoder_folder
 from shared.ml.folders import sha256_of_backbone
-from shared.ml.transformer_scorer import PairTokenizer, TransformerScorer
+from shared.ml.transformer_scorer import TransformerScorer
+from shared.ml.windows import PairTokenizer
 
 _WINDOW = Truncation(prompt_tokens=64, response_tokens=64)
 

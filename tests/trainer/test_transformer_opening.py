@@ -34,7 +34,7 @@ from services.trainer.transformer.model import RewardLikelihood, Thresholds
 from services.trainer.transformer.opening import Adapting, open_pretrained, plain_model
 from shared.contracts.manifest import Truncation
 from shared.errors import ConfigError
-from shared.ml.transformer_scorer import PairTokenizer
+from shared.ml.windows import PairTokenizer
 
 
 def feedback() -> RewardDataset:

@@ -41,7 +41,7 @@ from shared.db.migrate import upgrade
 from shared.errors import ConfigError, NotEnoughData
 from shared.ml.artifact import load_scorer
 from shared.ml.scorer import Pair
-from shared.ml.transformer_scorer import PairTokenizer
+from shared.ml.windows import PairTokenizer
 
 SECRET = b"a secret of at least thirty-two bytes"
 SMALL = TransformerParams(
