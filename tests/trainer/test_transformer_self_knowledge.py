@@ -12,6 +12,7 @@ from services.trainer.recipes.transformer_reward import TransformerParams, train
 from services.trainer.trained import TrainedReward
 from services.trainer.transformer.judgements import Judgement, Kind
 from services.trainer.transformer.self_knowledge import calibrate
+from shared.contracts.audit import AuditReport
 from shared.errors import ArtifactError
 from shared.ml.artifact import load_scorer
 from shared.ml.head import probability
@@ -77,6 +78,60 @@ def test_a_text_unlike_the_validation_responses_is_called_outside(tmp_path: Path
     path = tmp_path / "model" / "domain.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(ArtifactError, match=r"domain\.safetensors was changed after training"):
+        load_scorer(tmp_path / "model", secret=SECRET)
+
+
+def test_doubt_aspects_and_a_curve_of_last_layers_come_with_a_trained_model(
+    tmp_path: Path,
+) -> None:
+    draw = Random(2)
+
+    def rated(at: int) -> RatedResponse:
+        tone = draw.choice(("kind", "rude"))
+        tail = " ".join(draw.choices(("sky", "sea", "one", "two", "and", "of"), k=6))
+        stars = 4.0 + (at % 2) if tone == "kind" else 1.0 + (at % 2)
+        aspects = {"tone": 5.0 if tone == "kind" else 1.0}
+        return RatedResponse(
+            f"what is the {tail}", f"{tone} {tail}", stars, f"g{at}", str(at), aspects=aspects
+        )
+
+    rows = [rated(at) for at in range(300)]
+    dataset = RewardDataset([], [], rows[:240], rows[240:], "sha256:test")
+
+    trained = trained_on(dataset, tmp_path, learning_rate=1e-3)
+
+    scorer = load_scorer(tmp_path / "model", secret=SECRET)
+    kind, rude, strange = (
+        Pair("what is the sky", one) for one in ("kind sea", "rude sea", "is is")
+    )
+    found = scorer.score([kind, rude, strange], details=True)
+    assert trained.manifest.aspects == ("tone",)
+    assert found.aspects["tone"][0] > found.aspects["tone"][1] + 1
+    assert trained.metrics["aspect_tone_correlation"] > 0.5
+    assert found.uncertainty is not None
+    assert found.uncertainty.argmax() == 2
+    plain = scorer.score([kind])
+    assert (plain.uncertainty, plain.aspects) == (None, {})
+    assert plain.reward == pytest.approx(found.reward[:1], abs=1e-6)
+    audit = AuditReport.model_validate_json((tmp_path / "model" / "audit.json").read_bytes())
+    assert audit.learning.refitted == "last_layer"
+    assert [one.judgements for one in audit.learning.points] == [30, 60, 120, 240]
+    assert audit.calibrated_on == "choosing_prompts"
+    card = (tmp_path / "model" / "card.md").read_text()
+    assert "Learning curve of last layers alone, on the model before training" in card
+    assert "also chose when training ended" in card
+
+
+def test_a_posterior_that_was_changed_is_refused(tmp_path: Path) -> None:
+    pairs = [
+        PreferencePair(f"what is {at}", "kind one", "rude two", group=f"g{at}") for at in range(20)
+    ]
+    trained_on(RewardDataset(pairs, [], [], [], "sha256:test"), tmp_path)
+    path = tmp_path / "model" / "posterior.safetensors"
+
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+    with pytest.raises(ArtifactError, match=r"posterior\.safetensors was changed after training"):
         load_scorer(tmp_path / "model", secret=SECRET)
 
 

@@ -1,16 +1,20 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from services.trainer.audit.findings import findings
 from services.trainer.audit.held_out import Compared, Rewards
 from services.trainer.audit.learning import (
+    MOST_COMPARED,
     MOST_JUDGED,
     RememberingEncoder,
     learning_curve,
     part_of,
+    read_for_curve,
 )
 from services.trainer.examples import PreferencePair, RewardDataset, TiedPair
-from shared.contracts.audit import AuditReport
+from shared.contracts.audit import AuditReport, LearningCurve
 from shared.errors import NotEnoughData
 from shared.ml.backbones import default_encoder_folder
 from shared.ml.encoder import open_encoder
@@ -58,11 +62,44 @@ def test_of_much_feedback_parts_are_learned_from_that_do_not_take_long(world):
 
     largest = MOST_JUDGED
     assert [one.judgements for one in curve.points] == [largest / 4, largest / 2, largest, 5600]
-    nothing = dict.fromkeys(("accuracy", "length", "prompt", "ratings", "position"))
-    empty = dict.fromkeys(("template", "calibration", "slices", "fairness", "representation"), [])
-    told = findings(AuditReport.model_construct(**nothing, **empty, learning=curve))
+    told = findings(of_curve(curve))
     gain = 100 * curve.last_gain.value / np.log2(5600 / largest)
     assert f"{gain:+.1f} a doubling" in told[-1].text
+
+
+def test_a_curve_of_last_layers_ends_with_a_last_layer_and_not_with_the_model(world):
+    judged = world(5, prompts=3000)
+    dataset = split(judged, 5000)
+    perfect = Compared.of(dataset.test_pairs, Rewards(judged.model(length=0, noise=0, seed=0)))
+    learned, asked = [], set()
+
+    class LastLayer:
+        def __init__(self, part: RewardDataset):
+            learned.append({pair.group for pair in part.train_pairs})
+            self.inner = judged.model(length=0, noise=2000 / len(part.train_pairs), seed=1)
+
+        def score(self, pairs, *, details=False):
+            asked.update(pairs)
+            return self.inner.score(pairs)
+
+    curve = learning_curve(LastLayer, dataset, perfect, seed=0, refitted="last_layer")
+
+    part, sides = read_for_curve(dataset, dataset.test_pairs, seed=0)
+    assert [one.judgements for one in curve.points] == [250, 500, MOST_JUDGED, 2 * MOST_JUDGED]
+    assert curve.points[-1].accuracy.value < perfect.hits.mean()
+    assert learned[-1] == {pair.group for pair in part.train_pairs}
+    assert all(smaller <= larger for smaller, larger in pairwise(learned))
+    assert asked == set(sides)
+    assert len(sides) == 2 * MOST_COMPARED
+    told = findings(of_curve(curve))[-1].text
+    assert told.startswith("2000 judgements instead of 1000 change")
+    assert "These are last layers alone" in told
+
+
+def of_curve(curve: LearningCurve) -> AuditReport:
+    nothing = dict.fromkeys(("accuracy", "length", "prompt", "ratings", "position"))
+    empty = dict.fromkeys(("template", "calibration", "slices", "fairness", "representation"), [])
+    return AuditReport.model_construct(**nothing, **empty, learning=curve)
 
 
 def test_a_recipe_that_cannot_train_again_says_so(world):
