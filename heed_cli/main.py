@@ -37,6 +37,7 @@ _COMMANDS = {
     "retrain": _Known("retrain", _LEARN, "Train again whenever enough new feedback has come."),
     "models": _Known("models", _LEARN, "List, promote and roll back model versions."),
     "evaluate": _Known("evaluate", _LEARN, "Judge reward models on files, side by side."),
+    "score": _Known("score", _LEARN, "Score every row of a file."),
     "review": _Known("review", _LEARN, "Choose what people are asked about next."),
     "raters": _Known("raters", _LEARN, "How far raters agree, and who judges well."),
     "lineage": _Known("lineage", _LEARN, "What came of what, and what erasures taint."),
@@ -65,6 +66,7 @@ _EXTRAS = {
     "datasets": "trainer",
     "matplotlib": "trainer",
     "pyarrow": "trainer",
+    "ray": "ray",
     "sklearn": "trainer",
     "trl": "trainer",
 }

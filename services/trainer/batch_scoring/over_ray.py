@@ -1,0 +1,155 @@
+"""Scores a file on the machines of a Ray cluster: each actor opens the model once.
+
+What travels is where a chunk lies and what its results are; the rows are read where they are
+scored, from a folder that every machine sees. Chunks are those of one machine, so that the scores
+are, too. The model comes through Ray's object store.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.trainer.batch_scoring.formats import Format, open_source
+from services.trainer.batch_scoring.rows import Mark, Span
+from services.trainer.batch_scoring.scored import Asked, ChunkScorer, Results
+from services.trainer.workplace import code_version
+from shared.contracts.manifest import RewardManifest
+from shared.errors import ArtifactError, ConfigError
+from shared.ml.artifact import MANIFEST_FILE, open_scorer
+from shared.ml.golden import check_golden
+
+LOCAL = "local"
+
+_OBJECT_STORE_BYTES = 200 << 20
+_MOST_TASKS = 2000
+
+
+@dataclass(frozen=True)
+class RayTask:
+    """What every actor needs to know.
+
+    Attributes:
+        path, format: the file, at the same place on every machine.
+        asked: what is asked of its rows.
+        threads: torch threads of each actor, and the cores it takes.
+        code: version of the code that has to be the same everywhere.
+    """
+
+    path: Path
+    format: Format
+    asked: Asked
+    threads: int
+    code: str
+
+
+@contextmanager
+def ray_cluster(address: str, *, cores: int) -> Iterator[int]:
+    """How many cores there are on a cluster; `local` starts one of `cores` on this machine.
+
+    Raises:
+        ConfigError: no cluster answers there.
+    """
+    import ray
+
+    try:
+        if address == LOCAL:
+            _start_local(cores)
+        else:
+            ray.init(address=address, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"--ray {address}: no cluster can be reached ({type(error).__name__}); name its head "
+            "as HOST:6379, `auto` for the one of this machine, or `local` to start one."
+        ) from None
+    try:
+        yield int(ray.cluster_resources().get("CPU", 0)) or 1
+    finally:
+        ray.shutdown()
+
+
+def _start_local(cores: int) -> None:
+    import ray
+
+    ray.init(
+        address=LOCAL,
+        num_cpus=cores,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=False,
+    )
+
+
+def score_over_ray(
+    task: RayTask, spans: Sequence[Span], folder: Path, *, actors: int
+) -> Iterator[tuple[Span, Results]]:
+    """Results of the chunks at `spans`, in their order, by the model in a verified folder."""
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+
+    context = DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    places = [{"number": at, "place": one.start.place, "before": one.start.number}
+              for at, one in enumerate(spans)]  # fmt: skip
+    chunks = ray.data.from_items(places, override_num_blocks=min(len(places), _MOST_TASKS))
+    scored = chunks.map_batches(
+        ChunkActor,
+        batch_size=1,
+        compute=ActorPoolStrategy(size=actors),
+        num_cpus=task.threads,
+        fn_constructor_kwargs={"task": task, "artifact": ray.put(_files(folder))},
+    )
+    for row in scored.iter_rows():
+        yield spans[row["number"]], json.loads(row["results"])
+
+
+class ChunkActor:
+    """Reads and scores chunks on a machine of the cluster."""
+
+    def __init__(self, task: RayTask, artifact: Any) -> None:
+        """Open the model whose files lie in the object store.
+
+        Raises:
+            ConfigError: this machine has other code than the one that asks.
+            ArtifactError: the model cannot be opened, or scores differently here.
+        """
+        import ray
+
+        if code_version() != task.code:
+            raise ConfigError("The machines of the cluster have different versions of Heed.")
+        self._source = open_source(task.path, task.format)
+        self._columns = task.asked.roles.columns
+        files: Mapping[str, bytes] = ray.get(artifact)
+        with tempfile.TemporaryDirectory(prefix="heed-model-") as folder:
+            _write_files(Path(folder), files)
+            manifest = RewardManifest.model_validate_json(files[MANIFEST_FILE])
+            scorer = open_scorer(Path(folder), manifest, threads=task.threads)
+            check_golden(Path(folder), scorer)
+        self._score = ChunkScorer(scorer, task.asked)
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """The results of the chunks that begin at the places of a batch."""
+        results = []
+        for place, before in zip(batch["place"], batch["before"], strict=True):
+            start = Mark(int(place), int(before))
+            chunk = next(self._source.chunks(start, only=self._columns))
+            results.append(json.dumps(self._score(chunk.rows)))
+        return {"number": list(batch["number"]), "results": results}
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise ArtifactError(f"The model holds a file outside of its folder: {name}.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
