@@ -28,7 +28,7 @@ from services.trainer.transformer.self_knowledge import (
 )
 from shared.ml.head import RewardHead
 from shared.ml.last_layer import VECTOR
-from shared.ml.scorer import Pair
+from shared.ml.scorer import Pair, Scores
 
 WIDTH = 8
 SPREAD = np.linspace(2.0, 0.3, WIDTH)
@@ -229,3 +229,19 @@ def test_what_chose_the_step_says_nothing_of_what_a_reward_means(pairs):
     assert misled.fields["calibration"] == plain.fields["calibration"]
     assert misled.report["calibrated_on"] == "own_prompts"
     assert misled.report["calibrated_prompts"] == 90
+
+
+def test_a_model_without_a_single_last_layer_says_no_more_than_what_a_reward_means(pairs, known):
+    class Scorer(PlantedModel):
+        def score(self, items):
+            rewards, _ = self.rewards_and_vectors(items)
+            return Scores(rewards, rewards, rewards > 0, np.ones(len(items), dtype=np.int64))
+
+    learned = learned_from(RewardDataset(pairs, [], [], [], "sha256:test"))
+    scorer = Scorer(RewardHead(VECTOR, TRUTH, 0.0))
+
+    bare = know_itself(scorer, None, learned, good_rating=4.0, seed=0)
+
+    assert (bare.last_layer, bare.files) == (None, {})
+    assert set(bare.fields) == {"calibration", "conformal"}
+    assert bare.fields["calibration"].slope == pytest.approx(known.fields["calibration"].slope)

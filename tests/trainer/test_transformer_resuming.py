@@ -16,6 +16,7 @@ from services.trainer.transformer.judgements import (
     collect_judgements,
     validation_split,
 )
+from shared.ml.scorer import Pair
 
 WORDS = ("kind", "rude", "and", "of", "one", "two", "sky", "sea")
 
@@ -49,6 +50,7 @@ def tuned_in(
     params: TransformerParams,
     *,
     stop_after: float = 99.0,
+    remember: Sequence[Pair] = (),
 ) -> tuple[TunedModel, list[float]]:
     """What a run in this folder ends with, and the epochs of which it reported a loss."""
     epochs: list[float] = []
@@ -61,7 +63,8 @@ def tuned_in(
 
     work.mkdir(exist_ok=True)
     source = resolve_backbone(params.base_model)
-    return fine_tune(source, *judged, params, work=work, progress=progress), epochs
+    tuned = fine_tune(source, *judged, params, work=work, progress=progress, remember=remember)
+    return tuned, epochs
 
 
 def evaluations(tuned: TunedModel) -> list[tuple[float, float]]:
@@ -110,9 +113,26 @@ def test_a_run_that_was_at_its_end_learns_no_further(
     tmp_path: Path, judged: Sequence, params: TransformerParams, given: dict
 ) -> None:
     params = params.model_copy(update=given)
-    whole, _ = tuned_in(tmp_path / "run", judged, params)
+    remember = [item for one in judged[0][:5] for item in one.items]
+    whole, _ = tuned_in(tmp_path / "run", judged, params, remember=remember)
 
-    again, epochs = tuned_in(tmp_path / "run", judged, params)
+    again, epochs = tuned_in(tmp_path / "run", judged, params, remember=remember)
 
     assert epochs == []
     assert_same(again, whole)
+    assert list(whole.untouched) == remember
+    assert all(np.array_equal(again.untouched[one], whole.untouched[one]) for one in remember)
+
+
+def test_what_is_remembered_of_the_untouched_model_changes_nothing_that_is_learned(
+    tmp_path: Path, judged: Sequence, params: TransformerParams
+) -> None:
+    params = params.model_copy(update={"head_first": True, "epochs": 1})
+    remember = [item for one in judged[0][:5] for item in one.items]
+
+    found, _ = tuned_in(tmp_path / "remembered", judged, params, remember=remember)
+    plain, _ = tuned_in(tmp_path / "plain", judged, params)
+
+    losses = [one.report["head_only_validation_loss"] for one in (found, plain)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert plain.untouched == {}
