@@ -17,6 +17,7 @@ from services.trainer.examples import (
     Judgement,
     PreferencePair,
     RankedResponses,
+    RatedAspects,
     RatedResponse,
     RatedStep,
     TiedPair,
@@ -25,7 +26,9 @@ from services.trainer.near_duplicates import Indices, connected, near_pairs, wor
 from services.trainer.splits import normalise_prompt
 from shared.contracts.values import Side
 
-One = TypeVar("One", PreferencePair, RatedResponse, TiedPair, RankedResponses, RatedStep)
+One = TypeVar(
+    "One", PreferencePair, RatedResponse, RatedAspects, TiedPair, RankedResponses, RatedStep
+)
 
 # Short responses are alike by chance, and of very many comparisons of one prompt some will do.
 FEWEST_WORDS = 12
@@ -39,6 +42,7 @@ def judgements(evidence: Evidence) -> Iterator[Judgement]:
     yield from evidence.ties
     yield from evidence.rankings
     yield from evidence.steps
+    yield from evidence.aspects
 
 
 def cluster_groups(evidence: Evidence) -> dict[bytes, int]:
@@ -91,6 +95,7 @@ def renamed(evidence: Evidence, names: Mapping[bytes, bytes]) -> Evidence:
         ties=_renamed(evidence.ties, names),
         rankings=_renamed(evidence.rankings, names),
         steps=_renamed(evidence.steps, names),
+        aspects=_renamed(evidence.aspects, names),
         seqs=evidence.seqs,
     )
 

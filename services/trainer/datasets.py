@@ -1,10 +1,11 @@
 """Posts become evidence: what people said of responses, each naming the rows it was made of.
 
-Every kind of feedback ends as one of five kinds of lines (docs/datasets.md):
+Every kind of feedback ends as one of six kinds of lines (docs/datasets.md):
 
 - a pair, where people preferred one response to another: a choice, a ranking, a correction, or two
   differently rated responses to the same prompt;
 - a rated response;
+- a response that was rated by aspect alone;
 - a tie of two responses;
 - a ranking of several, beside the pairs it implies;
 - a rated step of the reasoning behind a response.
@@ -23,6 +24,7 @@ from typing import Any, Literal
 from services.trainer.examples import (
     PreferencePair,
     RankedResponses,
+    RatedAspects,
     RatedResponse,
     RatedStep,
     Scale,
@@ -118,6 +120,7 @@ class Evidence:
     ties: list[TiedPair] = field(default_factory=list)
     rankings: list[RankedResponses] = field(default_factory=list)
     steps: list[RatedStep] = field(default_factory=list)
+    aspects: list[RatedAspects] = field(default_factory=list)
     seqs: set[int] = field(default_factory=set)
 
     @property
@@ -126,6 +129,7 @@ class Evidence:
         found = {as_bytes(one.group): False for one in self.rated}
         found |= {as_bytes(tie.group): False for tie in self.ties}
         found |= {as_bytes(step.group): False for step in self.steps}
+        found |= {as_bytes(one.group): False for one in self.aspects}
         return found | {as_bytes(pair.group): True for pair in self.pairs}
 
     @property
@@ -174,6 +178,9 @@ def _add_feedback(evidence: Evidence, rows: Sequence[FeedbackRow], group_of: Gro
             graded[group, scale].append(row)
             evidence.rated.append(_rated(row, stars, group))
             evidence.seqs.add(row.seq)
+        elif row.aspects:
+            evidence.aspects.append(_rated_by_aspect(row, row.aspects, group))
+            evidence.seqs.add(row.seq)
         if row.corrected_response and row.corrected_response.strip() != row.response.strip():
             evidence.pairs.append(_corrected(row, row.corrected_response, group))
             evidence.seqs.add(row.seq)
@@ -193,6 +200,10 @@ def _rated(row: FeedbackRow, stars: float, group: bytes) -> RatedResponse:
         aspects=row.aspects or {},
         **row.said,
     )
+
+
+def _rated_by_aspect(row: FeedbackRow, aspects: dict[str, float], group: bytes) -> RatedAspects:
+    return RatedAspects(row.prompt, row.response, aspects, group, str(row.id), **row.said)
 
 
 def _corrected(row: FeedbackRow, corrected: str, group: bytes) -> PreferencePair:

@@ -143,9 +143,9 @@ class DefaultFit:
     """All that was said in one likelihood: the rewards of the default mode.
 
     Attributes:
-        rows: dense features of the n items, shape (n, f).
+        rows: dense features of the n items, those rated by aspect alone among them, shape (n, f).
         shares: what the dense part counts in the reward and, if there are words, what they count.
-        rewards: out-of-fold reward of each item, shape (n,).
+        rewards: out-of-fold reward of each item that is judged as a whole, shape (overall,).
         thresholds: by which people rate on the rewards' scale.
     """
 
@@ -180,7 +180,8 @@ def fit_rewards(
     """
     dense = tuple(feature for feature in features if feature != "lexical")
     rows, widths = dense_features(dense, embedded), _widths(dense, embedded)
-    found = fit_dense(rows, items.evidence, items.groups, widths, seed=seed, search=search)
+    judged, groups = rows[: items.overall], items.groups[: items.overall]
+    found = fit_dense(judged, items.evidence, groups, widths, seed=seed, search=search)
     words = _fit_words(embedded.responses, items, seed=seed) if "lexical" in features else None
     together = np.stack([part.rewards for part in (found, words) if part is not None], axis=1)
     shares, thresholds = combine(together, items.evidence)
@@ -208,8 +209,9 @@ def finish_default(
     if words:
         report |= {"lexical_inverse_l2": words.inverse_l2, "lexical_share": float(shares[1])}
     report |= fit.thresholds.report() | of_aspects
-    judged = judged_items(items.evidence, len(items.pairs))
-    posterior = fit_posterior(fit.rows, judged, fit.rewards, shares[0] * dense.prior)
+    judged = judged_items(items.evidence, items.overall)
+    prior = shares[0] * dense.prior
+    posterior = fit_posterior(fit.rows[: items.overall], judged, fit.rewards, prior)
     calibration = _calibrate(fit.rewards, items, good_rating)
     return FittedReward(head, calibration, report, fit.rewards, fit.thresholds, posterior)
 
@@ -229,10 +231,11 @@ class _Words:
 
 
 def _fit_words(responses: Sequence[str], items: Items, *, seed: int) -> _Words:
-    idf = inverse_document_frequencies(responses)
-    rows = tfidf_rows(responses, idf)
+    judged, groups = responses[: items.overall], items.groups[: items.overall]
+    idf = inverse_document_frequencies(judged)
+    rows = tfidf_rows(judged, idf)
     used = np.unique(rows.indices)
-    fitted = fit_weights(rows[:, used], items.evidence, items.groups, grid=LEXICAL_GRID, seed=seed)
+    fitted = fit_weights(rows[:, used], items.evidence, groups, grid=LEXICAL_GRID, seed=seed)
     weights = np.zeros(BUCKETS)
     weights[used] = fitted.weights
     offset = float((rows @ weights).mean())

@@ -7,11 +7,12 @@ from typing import Literal
 import numpy as np
 
 from services.trainer.examples import (
+    Judgement,
     PreferencePair,
     RankedResponses,
+    RatedAspects,
     RatedResponse,
     RewardDataset,
-    Said,
     TiedPair,
 )
 from services.trainer.heads import Floats, Indices
@@ -49,6 +50,7 @@ def switched_on(dataset: RewardDataset, weights: SourceWeights) -> RewardDataset
         train_rated=dataset.train_rated if weights.rating > 0 else (),
         train_ties=dataset.train_ties if weights.tie > 0 else (),
         train_rankings=dataset.train_rankings if weights.ranking > 0 else (),
+        train_aspects=dataset.train_aspects if weights.rating > 0 else (),
     )
 
 
@@ -61,6 +63,8 @@ class Items:
         groups: prompt group of each, shape (n,).
         evidence: judgements of the items.
         ratings: mean stars of the items that were rated, NaN elsewhere, shape (n,).
+        overall: how many of the items, the first ones, are judged as a whole; the others are
+            rated by aspect alone.
         aspects: by name what people rated beside, 0-1, as evidence of how often they would say
             "the best" rather than "the worst".
     """
@@ -69,6 +73,7 @@ class Items:
     groups: Indices
     evidence: Evidence
     ratings: Floats
+    overall: int
     aspects: Mapping[str, Evidence] = field(default_factory=dict)
 
 
@@ -78,6 +83,7 @@ def collect_items(
     ties: Sequence[TiedPair] = (),
     rankings: Sequence[RankedResponses] = (),
     *,
+    aspects: Sequence[RatedAspects] = (),
     weights: SourceWeights | None = None,
     rater_weights: Mapping[str, float] | None = None,
     ratings_as: RatingsAs = "pairs",
@@ -92,6 +98,7 @@ def collect_items(
         rated: rated responses.
         ties: pairs of which neither was preferred.
         rankings: orders of several responses.
+        aspects: responses that were rated by aspect alone; they count as ratings do.
         weights: of the sources.
         rater_weights: of the raters, in (0, 1]; 1 for who is not named.
         ratings_as: what ratings are that were also made into pairs.
@@ -99,7 +106,7 @@ def collect_items(
     Raises:
         NotEnoughData: nothing is left to learn from.
     """
-    book = _Book(weights or SourceWeights(), rater_weights or {}, aspect_scales(rated))
+    book = _Book(weights or SourceWeights(), rater_weights or {}, aspect_scales([*rated, *aspects]))
     is_level = ratings_as == "levels"
     said = {one.row_id for one in rankings} | {one.row_id for one in rated if is_level}
     used = [pair for pair in pairs if not (_is_derived(pair) and said.issuperset(pair.row_ids))]
@@ -112,10 +119,13 @@ def collect_items(
         book.add_rating(one, is_evidence=is_level or one.row_id not in compared)
     for ranked in rankings:
         book.add_ranking(ranked)
-    return book.items()
+    overall = len(book)
+    for by_aspect in aspects:
+        book.add_aspects(by_aspect)
+    return book.items(overall)
 
 
-def aspect_scales(rated: Sequence[RatedResponse]) -> dict[str, tuple[float, float]]:
+def aspect_scales(rated: Sequence[RatedResponse | RatedAspects]) -> dict[str, tuple[float, float]]:
     """By name the worst and the best that an aspect can get: 0 and 1, 1 and 5, or 0 and 5.
 
     One number alone would not tell: 1 is the best of 0 to 1 and the worst of 1 to 5.
@@ -153,6 +163,9 @@ class _Book:
         self._aspects: dict[str, Ledger] = {}
         self._stars: dict[int, list[tuple[float, float]]] = {}
 
+    def __len__(self) -> int:
+        return len(self._places)
+
     def add_pair(self, pair: PreferencePair, *, can_tie: bool) -> None:
         if weight := pair.weight * self._weights.of(pair) * self._trusted(pair):
             chosen, rejected = (self._place(side, pair.group) for side in pair.sides)
@@ -180,11 +193,15 @@ class _Book:
         if is_evidence:
             level = level_of(rated.rating, rated.scale)
             self._ledger.rate(item, level, Standard(rated.scale, rated.rater), weight)
-        for name in rated.aspects:
-            self._rate_aspect(name, item, rated, weight)
+        self._rate_aspects(item, rated, weight)
 
-    def items(self) -> Items:
-        if not self._places:
+    def add_aspects(self, rated: RatedAspects) -> None:
+        if weight := self._weights.rating * self._trusted(rated):
+            item = self._place(Pair(rated.prompt, rated.response), rated.group)
+            self._rate_aspects(item, rated, weight)
+
+    def items(self, overall: int) -> Items:
+        if not overall:
             raise NotEnoughData(
                 "There is nothing to learn from: every kind of feedback in the dataset is switched "
                 "off, or none was given."
@@ -196,18 +213,19 @@ class _Book:
             ratings[item] = np.average(values, weights=weights)
         evidence = self._ledger.evidence(groups)
         aspects = {name: ledger.evidence(groups) for name, ledger in sorted(self._aspects.items())}
-        return Items(list(self._places), groups, evidence, ratings, aspects)
+        return Items(list(self._places), groups, evidence, ratings, overall, aspects)
 
-    def _rate_aspect(self, name: str, item: int, rated: RatedResponse, weight: float) -> None:
-        """A number from 0 to 1 as that share of a thumb up and the rest of a thumb down."""
-        worst, best = self._scales[name]
-        value = float(np.clip((rated.aspects[name] - worst) / (best - worst), 0.0, 1.0))
-        ledger = self._aspects.setdefault(name, Ledger())
-        for level, share in ((1, value), (0, 1.0 - value)):
-            if share > 0:
-                ledger.rate(item, level, Standard("thumbs", rated.rater), weight * share)
+    def _rate_aspects(self, item: int, rated: RatedResponse | RatedAspects, weight: float) -> None:
+        """Each number from 0 to 1 as that share of a thumb up and the rest of a thumb down."""
+        for name, given in rated.aspects.items():
+            worst, best = self._scales[name]
+            value = float(np.clip((given - worst) / (best - worst), 0.0, 1.0))
+            ledger = self._aspects.setdefault(name, Ledger())
+            for level, share in ((1, value), (0, 1.0 - value)):
+                if share > 0:
+                    ledger.rate(item, level, Standard("thumbs", rated.rater), weight * share)
 
-    def _trusted(self, said: Said) -> float:
+    def _trusted(self, said: Judgement) -> float:
         return 1.0 if said.rater is None else self._trust.get(said.rater, 1.0)
 
     def _place(self, item: Pair, group: bytes | str) -> int:

@@ -1,8 +1,9 @@
 """What every reward recipe learns from: judgements of responses, split by prompt group.
 
-Everything a person said is here once as it was said (`rated`, `ties`, `rankings`, `steps`, and the
-pairs that come from a choice or a correction); pairs from ratings and rankings are derived, so that
-methods that know comparisons only, and the accuracy on held-out pairs, can use them too.
+Everything a person said is here once as it was said (`rated`, `aspects`, `ties`, `rankings`,
+`steps`, and the pairs that come from a choice or a correction); pairs from ratings and rankings are
+derived, so that methods that know comparisons only, and the accuracy on held-out pairs, can use
+them too.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,6 +87,21 @@ class RatedResponse(Provenance):
 
 
 @dataclass(frozen=True)
+class RatedAspects(Provenance):
+    """A response that a person rated by aspect alone, and so not as a whole.
+
+    Attributes:
+        aspects: ratings by name, at least one; 0-1, 1-5 or 0-5 as posted.
+    """
+
+    prompt: str
+    response: str
+    aspects: Mapping[str, float]
+    group: bytes | str
+    row_id: str
+
+
+@dataclass(frozen=True)
 class TiedPair(Provenance):
     """Two responses of which a person preferred neither; `outcome` is `tie` or `both_bad`."""
 
@@ -123,7 +139,7 @@ class RatedStep(Provenance):
 
 
 Said = PreferencePair | RatedResponse | TiedPair | RankedResponses
-Judgement = Said | RatedStep
+Judgement = Said | RatedAspects | RatedStep
 
 
 @dataclass(frozen=True)
@@ -141,6 +157,8 @@ class RewardDataset:
     test_rankings: Sequence[RankedResponses] = ()
     train_steps: Sequence[RatedStep] = ()
     test_steps: Sequence[RatedStep] = ()
+    train_aspects: Sequence[RatedAspects] = ()
+    test_aspects: Sequence[RatedAspects] = ()
 
     @property
     def rated(self) -> list[RatedResponse]:

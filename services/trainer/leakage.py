@@ -11,6 +11,7 @@ from services.trainer.clusters import near_copies
 from services.trainer.examples import (
     Judgement,
     PreferencePair,
+    RatedAspects,
     RatedResponse,
     RatedStep,
     RewardDataset,
@@ -131,6 +132,7 @@ def trained_on(dataset: RewardDataset) -> list[Judgement]:
         *dataset.train_ties,
         *dataset.train_rankings,
         *dataset.train_steps,
+        *dataset.train_aspects,
     ]
 
 
@@ -142,6 +144,7 @@ def held_out(dataset: RewardDataset) -> list[Judgement]:
         *dataset.test_ties,
         *dataset.test_rankings,
         *dataset.test_steps,
+        *dataset.test_aspects,
     ]
 
 
@@ -156,7 +159,7 @@ def responses_of(one: Judgement) -> tuple[str, ...]:
         return one.chosen, one.rejected
     if isinstance(one, RatedStep):
         return ("\n".join(one.steps),)
-    return (one.response,) if isinstance(one, RatedResponse) else one.responses
+    return (one.response,) if isinstance(one, RatedResponse | RatedAspects) else one.responses
 
 
 def _quality(dataset: RewardDataset) -> Quality:
@@ -250,6 +253,8 @@ def _as_said(one: Judgement) -> tuple[str, ...]:
     texts, outcome = responses_of(one), ""
     if isinstance(one, RatedResponse | RatedStep):
         outcome = f"{one.scale} {one.rating}"
+    elif isinstance(one, RatedAspects):
+        outcome = repr(sorted(one.aspects.items()))
     elif isinstance(one, TiedPair):
         texts, outcome = tuple(sorted(texts)), one.outcome
     return (type(one).__name__, one.rater or "", outcome, one.prompt, *texts)

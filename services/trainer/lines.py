@@ -1,8 +1,9 @@
 """The text of a dataset: canonical JSON lines in one order, so that equal data has an equal hash.
 
-A snapshot holds five kinds of lines (`pair`, `rated`, `tie`, `ranking`, `step`), each of which says
-only what there is to say: what is empty or unknown is left out. A preferences file, which people
-and other tools read and write, holds prompt / chosen / rejected / metadata and a split.
+A snapshot holds six kinds of lines (`pair`, `rated`, `aspects`, `tie`, `ranking`, `step`), each of
+which says only what there is to say: what is empty or unknown is left out. A preferences file,
+which people and other tools read and write, holds prompt / chosen / rejected / metadata and a
+split.
 """
 
 import json
@@ -15,6 +16,7 @@ from services.trainer.examples import (
     Judgement,
     PreferencePair,
     RankedResponses,
+    RatedAspects,
     RatedResponse,
     RatedStep,
     RewardDataset,
@@ -32,6 +34,7 @@ ASIDE = "aside"
 _PLURAL = {
     "pair": "pairs",
     "rated": "rated",
+    "aspects": "aspects",
     "tie": "ties",
     "ranking": "rankings",
     "step": "steps",
@@ -39,6 +42,7 @@ _PLURAL = {
 _READ: dict[str, Callable[..., Any]] = {
     "pair": PreferencePair,
     "rated": RatedResponse,
+    "aspects": RatedAspects,
     "tie": TiedPair,
     "ranking": RankedResponses,
     "step": RatedStep,
@@ -57,6 +61,7 @@ def snapshot_lines(evidence: Evidence, sides: Sides) -> list[Line]:
     kinds: dict[str, Sequence[Judgement]] = {
         "pair": evidence.pairs,
         "rated": evidence.rated,
+        "aspects": evidence.aspects,
         "tie": evidence.ties,
         "ranking": evidence.rankings,
         "step": evidence.steps,

@@ -6,6 +6,7 @@ from pathlib import Path
 from services.trainer.examples import (
     PreferencePair,
     RankedResponses,
+    RatedAspects,
     RatedResponse,
     RewardDataset,
     TiedPair,
@@ -117,3 +118,36 @@ def test_sources_that_are_switched_off_leave_the_model_as_it_is_without_them() -
 
     assert off.head.to_bytes() == without.head.to_bytes()
     assert off.report == without.report
+
+
+def test_responses_rated_by_aspect_alone_teach_aspects_and_leave_the_reward_as_it_is() -> None:
+    dataset, encoder = everything(), open_encoder(default_encoder_folder())
+    polite = [
+        RatedAspects(
+            question(at),
+            f"{GOOD if at % 2 else BAD} Heard {at}.",
+            {"tone": float(at % 2)},
+            f"group {at}",
+            f"row {at}",
+            rater=f"rater {at % 4}",
+        )
+        for at in range(200, 260)
+    ]
+
+    without, beside = (
+        train_embedding_reward(given, EmbeddingParams(), encoder, progress=lambda *_: None)
+        for given in (dataset, replace(dataset, train_aspects=polite))
+    )
+
+    assert (set(without.head.aspects), set(beside.head.aspects)) == (
+        {"accuracy"},
+        {"accuracy", "tone"},
+    )
+    assert beside.report["aspect_tone_responses"] == 60
+    assert float(beside.report["aspect_tone_correlation"] or 0) > 0.9
+    assert beside.head.weights.tobytes() == without.head.weights.tobytes()
+    assert beside.head.bias == without.head.bias
+    assert beside.calibration == without.calibration
+    overall = [name for name in without.report if not name.startswith("aspect_")]
+    assert [beside.report[name] for name in overall] == [without.report[name] for name in overall]
+    assert beside.rewards.tobytes() == without.rewards.tobytes()

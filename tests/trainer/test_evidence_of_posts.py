@@ -164,6 +164,7 @@ def test_what_was_said_comes_back_from_a_snapshot_as_it_was():
     values = POST | {"seq": next(_seqs), "id": uuid.uuid4(), "prompt": "Why?"}
     step = StepRow(**values | {"response": "So", "earlier": ("First",), "thumbs": "up"})
     ratings = [rated("good", human_rating=0.75, rater="r_1", aspects={"clear": 4.0})]
+    ratings += [rated("fair", rater="r_4", aspects={"clear": 2.0, "kind": 0.5})]
     rows = [choice, ranking, compared("both_bad", rater="r_3")]
     evidence = collect_evidence(ratings, rows, GROUP_OF, [step])
 
@@ -181,5 +182,8 @@ def test_what_was_said_comes_back_from_a_snapshot_as_it_was():
     ]
     assert [(one.rating, one.scale, one.aspects) for one in read.test_rated] == [
         (4.0, "unit", {"clear": 4.0})
+    ]
+    assert [(one.response, one.rater, one.aspects) for one in read.test_aspects] == [
+        ("fair", "r_4", {"clear": 2.0, "kind": 0.5})
     ]
     assert {one.at for one in (*read.test_pairs, *read.test_rated)} == {AT.isoformat()}

@@ -67,6 +67,7 @@ def of_training(dataset: RewardDataset) -> Evidence:
         ties=list(dataset.train_ties),
         rankings=list(dataset.train_rankings),
         steps=list(dataset.train_steps),
+        aspects=list(dataset.train_aspects),
     )
 
 
@@ -78,6 +79,7 @@ def of_everything(dataset: RewardDataset) -> Evidence:
         ties=[*dataset.train_ties, *dataset.test_ties],
         rankings=[*dataset.train_rankings, *dataset.test_rankings],
         steps=[*dataset.train_steps, *dataset.test_steps],
+        aspects=[*dataset.train_aspects, *dataset.test_aspects],
     )
 
 

@@ -159,7 +159,7 @@ def train_embedding_reward(
     fit = fit_rewards(embedded, items, features, seed=params.seed)
     of_raters: Metrics = {}
     if params.weigh_raters:
-        rewards = dict(zip(items.pairs, fit.rewards, strict=True))
+        rewards = dict(zip(items.pairs[: items.overall], fit.rewards, strict=True))
         found = weigh_raters(switched_on(dataset, params.weights), rewards=rewards)
         of_raters = dict(found.metrics)
         if min(found.weights.values(), default=1.0) < 1.0:
@@ -174,7 +174,8 @@ def _items(dataset: RewardDataset, params: EmbeddingParams, trust: Mapping[str, 
     """What the train side says, each rater with a weight; no weight is 0, so no item is lost."""
     return collect_items(
         dataset.train_pairs, dataset.train_rated, dataset.train_ties, dataset.train_rankings,
-        weights=params.weights, rater_weights=trust, ratings_as=params.ratings_as,
+        aspects=dataset.train_aspects, weights=params.weights, rater_weights=trust,
+        ratings_as=params.ratings_as,
     )  # fmt: skip
 
 
@@ -195,7 +196,7 @@ def _with_self_knowledge(
         parts: tuple[Part, ...] = ("response",)
     else:
         items = _items(dataset, params, {})
-        pairs, groups = items.pairs, items.groups
+        pairs, groups = items.pairs[: items.overall], items.groups[: items.overall]
         reader = PairReader(encoder, draft.truncation, separator=None)
         parts = ("prompt", "response")
     rows = sample_rows(groups, seed=params.seed)

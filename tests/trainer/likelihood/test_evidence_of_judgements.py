@@ -1,10 +1,18 @@
 """What becomes evidence, and that nothing counts twice."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from services.trainer.evidence import Items, SourceWeights, collect_items
-from services.trainer.examples import PreferencePair, RankedResponses, RatedResponse, TiedPair
+from services.trainer.examples import (
+    PreferencePair,
+    RankedResponses,
+    RatedAspects,
+    RatedResponse,
+    TiedPair,
+)
 from services.trainer.likelihood.evidence import Standard
 from shared.errors import NotEnoughData
 
@@ -150,3 +158,51 @@ def test_part_of_the_judgements_is_evidence_of_the_same_items() -> None:
     assert part.ratings.level.tolist() == [4]
     assert part.rankings.tolist() == evidence.rankings.tolist()
     assert part.group.tolist() == evidence.group[[1, 3, 5]].tolist()
+
+
+def test_what_is_rated_by_aspect_alone_comes_last_and_is_no_judgement_of_the_whole() -> None:
+    tone = RatedAspects("q", "c", {"tone": 0.25}, "h", "by aspect", rater="ann")
+    again = RatedAspects("q", "a", {"tone": 1.0}, "h", "again", rater="bob")
+
+    items = collect_items(
+        [], [BETTER, WORSE], aspects=[tone, again], rater_weights={"ann": 0.5}, ratings_as="levels"
+    )
+
+    assert [pair.response for pair in items.pairs] == ["a", "b", "c"]
+    assert items.overall == 2
+    assert items.groups.tolist() == [0, 0, 0]
+    assert_same(
+        replace(items, pairs=items.pairs[:2], groups=items.groups[:2], ratings=items.ratings[:2]),
+        collect_items([], [BETTER, WORSE], rater_weights={"ann": 0.5}, ratings_as="levels"),
+    )
+    assert np.isnan(items.ratings[2])
+    said = items.aspects["tone"]
+    assert said.ratings.item.tolist() == [2, 2, 0]
+    assert said.ratings.level.tolist() == [1, 0, 1]
+    assert said.weight.tolist() == [0.125, 0.375, 1.0]
+    assert said.group.tolist() == [0, 0, 0]
+
+
+def test_aspects_alone_teach_no_reward() -> None:
+    tone = RatedAspects("q", "c", {"tone": 0.25}, "h", "by aspect")
+
+    with pytest.raises(NotEnoughData, match="nothing to learn from"):
+        collect_items([], [], aspects=[tone])
+
+
+def test_aspects_are_switched_off_with_the_ratings() -> None:
+    tone = RatedAspects("q", "c", {"tone": 0.25}, "h", "by aspect")
+
+    items = collect_items([CHOICE], [], aspects=[tone], weights=SourceWeights(rating=0))
+
+    assert (items.aspects, len(items.pairs)) == ({}, 2)
+
+
+def test_the_scale_of_an_aspect_is_that_of_all_its_ratings() -> None:
+    stars = RatedAspects("q", "c", {"tone": 5.0}, "h", "five")
+    beside = RatedResponse("q", "a", 4, "h", "row", aspects={"tone": 1.0})
+
+    items = collect_items([], [beside], aspects=[stars], ratings_as="levels")
+
+    assert items.aspects["tone"].ratings.level.tolist() == [0, 1]
+    assert items.aspects["tone"].weight.tolist() == [1.0, 1.0]
