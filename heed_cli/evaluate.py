@@ -9,9 +9,11 @@ import typer
 from heed_cli.services import DataDir
 from heed_cli.terminal import done, fault, note, title, working
 from heed_cli.workplace import at_workplace
-from shared.errors import Detail, InvalidInput, NotEnoughData
+from shared.errors import ArtifactError, Detail, InvalidInput, NotEnoughData
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
     from services.trainer.evaluation.cases import Case
     from services.trainer.evaluation.figures import Contestant, Evaluated
     from services.trainer.evaluation.models import FoundModel
@@ -31,7 +33,9 @@ class _Gathered:
     cases: "list[Case]" = field(default_factory=list)
     sources: "list[Source]" = field(default_factory=list)
     trained: "set[bytes]" = field(default_factory=set)
+    learned: set[str] = field(default_factory=set)
     trained_on: int = 0
+    nearly_trained_on: int = 0
     secret: bytes = b""
     margin: float = 0.0
 
@@ -51,7 +55,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - each is an option of the command
         str | None, typer.Option(help="Report by this column, or by this slice of a dataset.")
     ] = None,
     unseen: Annotated[
-        bool, typer.Option("--unseen", help="Leave out prompts that this deployment trains on.")
+        bool,
+        typer.Option("--unseen", help="Leave out what is trained on, exactly or nearly."),
     ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write all figures here.")
@@ -80,8 +85,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 - each is an option of the command
     _show(evaluated, gathered)
     if json_file is not None:
         document = report(
-            evaluated, gathered.sources, gathered.cases, trained_on=gathered.trained_on
-        )
+            evaluated, gathered.sources, gathered.cases,
+            trained_on=gathered.trained_on, nearly_trained_on=gathered.nearly_trained_on,
+        )  # fmt: skip
         write_report(document, json_file)
         done("written", str(json_file))
     if plots is not None:
@@ -111,12 +117,30 @@ async def _gather(
                         session, reference, store=workplace.store, secret=workplace.secret
                     )
                 )
+        await _learn_prompts(found, session, workplace)
         for name in (name for name in files if name.startswith(DATASET)):
             dataset = await find_dataset(session, _number(name))
             cases = cases_of_dataset(load_dataset(dataset, workplace.store), side=side, by=by)
             found.cases += cases
             found.sources.append(Source(name, dataset.sha256, len(cases), {}, 0))
     return found
+
+
+async def _learn_prompts(found: _Gathered, session: "AsyncSession", workplace: "Workplace") -> None:
+    """Add the prompts that the models were trained on, as far as they are still here."""
+    from services.trainer.evaluation.known import learned_prompts
+
+    for snapshot in dict.fromkeys(model.about["dataset_snapshot"] for model in found.models):
+        try:
+            prompts = await learned_prompts(session, workplace.store, snapshot)
+        except ArtifactError as error:
+            note("not looked for", f"near-duplicates of what was trained on: {error.detail}")
+            continue
+        if prompts is None:
+            names = [one.name for one in found.models if one.about["dataset_snapshot"] == snapshot]
+            told = f"near-duplicates of what {', '.join(names)} learned from: not a dataset of ours"
+            note("not looked for", told)
+        found.learned |= prompts or set()
 
 
 def _number(name: str) -> int:
@@ -156,20 +180,26 @@ def _read_files(
 
 
 def _look_for_known(gathered: _Gathered, *, unseen: bool) -> None:
-    """Count the cases whose prompts are trained on, or leave them out."""
+    """Count the cases whose prompts are trained on, as they are or nearly, or leave them out."""
+    from services.trainer.evaluation.known import known_nearly
     from services.trainer.splits import group_by_secret
 
-    group_of = group_by_secret(gathered.secret, 1)
-    known = [group_of(case.prompt) in gathered.trained for case in gathered.cases]
-    if not any(known):
+    group_of, cases = group_by_secret(gathered.secret, 1), gathered.cases
+    known = [group_of(case.prompt) in gathered.trained for case in cases]
+    near = known_nearly([case.prompt for case in cases], gathered.learned)
+    either = [one or other for one, other in zip(known, near, strict=True)]
+    if not any(either):
         return
-    told = f"{sum(known):,} of {len(known):,} cases have prompts that this deployment trains on"
+    exact, nearly = sum(known), sum(either) - sum(known)
+    told = (
+        f"{sum(either):,} of {len(cases):,} cases have prompts that are trained on: "
+        f"{exact:,} as they are, {nearly:,} nearly"
+    )
     if unseen:
-        both = zip(gathered.cases, known, strict=True)
-        gathered.cases = [case for case, is_known in both if not is_known]
+        gathered.cases = [one for one, is_known in zip(cases, either, strict=True) if not is_known]
         note("left out", told)
     else:
-        gathered.trained_on = sum(known)
+        gathered.trained_on, gathered.nearly_trained_on = exact, nearly
         note("known prompts", f"{told}; figures on them flatter (--unseen leaves them out)")
 
 

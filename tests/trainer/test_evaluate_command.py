@@ -60,3 +60,25 @@ async def test_a_version_and_a_folder_are_judged_side_by_side(heed, insert, poli
     [fault] = (tmp_path / "cases.jsonl.errors.jsonl").read_text().splitlines()
     assert json.loads(fault)["line"] == 31
     assert (tmp_path / "plots" / "accuracy.png").is_file()
+
+
+async def test_near_duplicates_of_what_is_trained_on_are_counted_or_left_out(
+    heed, insert, polite, tmp_path: Path
+):
+    rows = polite(60)
+    await insert(*rows)
+    trained = heed("train", "embedding", "--output", tmp_path / "copy")
+    assert trained.returncode == 0, trained.stderr
+    case = json.loads(best_of_three(1)[0])
+    new = [json.dumps(case | {"prompt": f"How tall is tower {at} of Lyme?"}) for at in range(20)]
+    near = json.dumps(case | {"prompt": f"So, {rows[0].prompt}"})
+    file, written = tmp_path / "cases.jsonl", tmp_path / "figures.json"
+    file.write_text("\n".join([*new, near]) + "\n")
+
+    counted = heed("evaluate", file, "--json", written, "--model", "reward@1")
+    left = heed("evaluate", file, "--unseen", "--model", "reward@1")
+
+    found = json.loads(written.read_text())
+    assert (found["trained_on"], found["nearly_trained_on"]) == (0, 1), counted.stdout
+    assert "0 as they are, 1 nearly" in left.stdout
+    assert "20 of 20 different prompts" in left.stdout

@@ -34,11 +34,17 @@ class Source:
 
 
 def report(
-    evaluated: Evaluated, sources: Sequence[Source], cases: Sequence[Case], *, trained_on: int = 0
+    evaluated: Evaluated,
+    sources: Sequence[Source],
+    cases: Sequence[Case],
+    *,
+    trained_on: int = 0,
+    nearly_trained_on: int = 0,
 ) -> Json:
     """The document; it holds figures and names, never a text.
 
-    `trained_on` counts the cases whose prompts lie on this deployment's training side.
+    `trained_on` counts the cases whose prompts lie on this deployment's training side, and
+    `nearly_trained_on` further ones with a near-duplicate that the models were trained on.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -47,6 +53,7 @@ def report(
         "cases": len(cases),
         "groups": len({case.group for case in cases}),
         "trained_on": trained_on,
+        "nearly_trained_on": nearly_trained_on,
         "contestants": [_contestant(standing) for standing in evaluated.standings],
         "differences": [
             {"left": one.left, "right": one.right, "subset": one.subset}
