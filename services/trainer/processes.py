@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 
+from services.trainer.child_jobs import do_claimed
 from services.trainer.config import TrainerSettings
 from services.trainer.execution import work_on
 from services.trainer.faults import where
@@ -27,6 +28,12 @@ def be_child(run_id: uuid.UUID, attempt: int) -> int:
     """Execute one claimed run; the exit status."""
     settings = _settings()
     return work_on(settings, resolve_database_url(settings), run_id, attempt)
+
+
+def be_job_child(job_id: uuid.UUID, attempt: int) -> int:
+    """Do one claimed job; the exit status."""
+    settings = _settings()
+    return asyncio.run(do_claimed(settings, resolve_database_url(settings), job_id, attempt))
 
 
 def is_worker_alive() -> int:

@@ -22,6 +22,7 @@ from shared.logs import get_logger
 
 POLL_S = 2.0
 _RENEW_S = 1.0
+_ENDING_S = 5.0
 
 log = get_logger("trainer")
 
@@ -88,9 +89,17 @@ async def _work_on(workplace: Workplace, trade: Trade, job: Job) -> None:
 
 
 async def _watch(workplace: Workplace, job: Job, work: "asyncio.Future[None]") -> None:
-    """Keep the claim until the work is done; what it raises is raised here."""
+    """Keep the claim until the work is done; what it raises is raised here.
+
+    Where the row is closed already, the work was done just now and is about to end, or the claim
+    is lost.
+    """
     while not (await asyncio.wait({work}, timeout=_RENEW_S))[0]:
-        await _transact(workplace, partial(renew, row=job))
+        try:
+            await _transact(workplace, partial(renew, row=job))
+        except RunInterrupted:
+            if not (await asyncio.wait({work}, timeout=_ENDING_S))[0]:
+                raise
     await work
 
 

@@ -2,25 +2,24 @@
 
 Erasures and review queues are worked off beside it, so that none waits for a long run.
 
-The child has its own process group and dies with the worker. Whatever happens to it — an
-exception, a crash, the kernel out of memory — ends the run's attempt, never the worker.
+Whatever happens to a child — an exception, a crash, the kernel out of memory — ends the attempt,
+never the worker.
 """
 
 import asyncio
-import os
 import signal
-import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.trainer.child_jobs import QUEUES_IN_CHILD
+from services.trainer.children import child_for, how_it_ended
 from services.trainer.config import TrainerSettings
 from services.trainer.erasure_jobs import ERASING
 from services.trainer.execution import EXIT_LOST, EXIT_REFUSED, interrupted_notice, owner_name
-from services.trainer.review.jobs import MAKING_QUEUES
 from services.trainer.small_jobs import keep_working
 from services.trainer.workplace import Workplace, code_version, open_workplace, run_log, tidy
 from shared.contracts.values import RunStatus
@@ -35,7 +34,6 @@ from shared.logs import get_logger
 POLL_S = 2.0
 LIFE_S = 30.0  # a worker whose sign of life is older than this is not well
 _RENEW_S = 1.0
-_LAST_CHARS = 2000
 _STOPPED, _CANCELLED = -1001, -1002  # how a watch ended when the child did not
 
 log = get_logger("trainer")
@@ -51,7 +49,7 @@ async def run_worker(settings: TrainerSettings, url: str) -> None:
         worker = Worker(workplace)
         for stop_signal in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(stop_signal, worker.stop)
-        woken = {trade: asyncio.Event() for trade in (ERASING, MAKING_QUEUES)}
+        woken = {trade: asyncio.Event() for trade in (ERASING, QUEUES_IN_CHILD)}
 
         def wake(_: str = "") -> None:
             worker.wake()
@@ -133,7 +131,7 @@ class Worker:
         log.info("run starts", run=str(run.id), kind=run.kind, attempt=run.attempt)
         log_path = run_log(self._workplace.settings, run.id)
         try:
-            async with _child(run, log_path) as child:
+            async with child_for(run, "--run", log_path) as child:
                 ending = await self._watch(run, child)
             await self._close(run, ending, log_path)
         except RunInterrupted as error:
@@ -162,7 +160,7 @@ class Worker:
         elif ending == _CANCELLED:
             await self._write(lambda session: finish(session, run, RunStatus.CANCELLED))
         elif ending not in (0, EXIT_REFUSED, EXIT_LOST):
-            reason = f"{_described(ending)}\n{_last_lines(log_path)}".strip()
+            reason = how_it_ended(ending, log_path)
             await self._write(lambda session: retry(session, run, reason))
 
     async def _write(self, work: Callable[[AsyncSession], Awaitable[object]]) -> None:
@@ -180,36 +178,3 @@ class Worker:
         path = life_file(self._workplace.settings)
         make_private(path.parent)
         path.touch()
-
-
-@asynccontextmanager
-async def _child(run: TrainingRun, log_path: Path) -> AsyncIterator[Process]:
-    """A child process executing the run; it and all its children are gone afterwards."""
-    make_private(log_path.parent)
-    asked = ("--run", run.id, "--attempt", run.attempt, "--parent", os.getpid())
-    with log_path.open("wb") as sink:
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "services.trainer", *map(str, asked)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=sink,
-            stderr=sink,
-            start_new_session=True,
-        )
-    try:
-        yield child
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        await child.wait()
-
-
-def _described(status: int) -> str:
-    if status >= 0:
-        return f"The process ended with status {status}."
-    name = signal.Signals(-status).name
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"The process was killed by {name}{hint}."
-
-
-def _last_lines(log_path: Path) -> str:
-    return log_path.read_text(encoding="utf-8", errors="replace")[-_LAST_CHARS:]

@@ -123,12 +123,17 @@ def polite() -> Callable[..., list[Preference]]:
 
 
 @pytest.fixture
-async def start_worker(settings, monkeypatch) -> AsyncIterator[Callable[[], Awaitable[Process]]]:
-    """Starts `python -m services.trainer` on the test's database."""
+def as_settings(settings, monkeypatch) -> None:
+    """What is started here finds the test's settings in its environment."""
     monkeypatch.setenv("HEED_DATA_DIR", str(settings.data_dir))
     monkeypatch.setenv("HEED_DATABASE_URL", settings.database_url.get_secret_value())
     monkeypatch.setenv("HEED_SECRET_KEY", settings.secret_key.get_secret_value())
     monkeypatch.setenv("HEED_MIN_RATED", str(settings.min_rated))
+
+
+@pytest.fixture
+async def start_worker(as_settings) -> AsyncIterator[Callable[[], Awaitable[Process]]]:
+    """Starts `python -m services.trainer` on the test's database."""
     started: list[Process] = []
 
     async def start() -> Process:

@@ -1,19 +1,22 @@
 """The review queue as a job of the worker."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 from sqlmodel import col
 
+from services.trainer.child_jobs import QUEUES_IN_CHILD, do_claimed
+from services.trainer.execution import EXIT_LOST
 from services.trainer.review.jobs import MAKING_QUEUES
 from services.trainer.small_jobs import work_off_one
-from services.trainer.workplace import Workplace
+from services.trainer.workplace import Workplace, run_log
 from shared.artifacts import FolderStore
 from shared.config import Settings
 from shared.contracts.review import KIND, MadeQueue, QueueRequest
 from shared.db.tables import InteractionRecord, Job
-from shared.jobs import enqueue
+from shared.jobs import claim, enqueue
 from shared.privacy.fields import open_cipher
 
 SECRET = b"a secret for the tests, long enough."
@@ -94,8 +97,49 @@ async def test_a_queue_of_nothing_fails_at_once_and_says_why(workplace, ask, job
 async def test_a_worker_makes_the_queue_beside_its_runs(insert, ask, jobs, start_worker):
     await insert(recorded(1))
     await ask()
-    await start_worker()
+    worker = await start_worker()
 
     async with asyncio.timeout(60):
         while [job.status for job in await jobs()] != ["succeeded"]:  # noqa: ASYNC110 - in a table
             await asyncio.sleep(0.1)
+    maps = await asyncio.to_thread(Path(f"/proc/{worker.pid}/maps").read_text)
+    assert "libtorch" not in maps
+
+
+async def test_a_child_makes_the_queue_and_leaves_no_log(workplace, insert, ask, jobs, as_settings):
+    await insert(recorded(1))
+    await ask()
+
+    assert await work_off_one(workplace, QUEUES_IN_CHILD)
+
+    [job] = await jobs()
+    assert (job.status, job.attempt) == ("succeeded", 1)
+    assert not run_log(workplace.settings, job.id).exists()
+
+
+async def test_a_child_that_dies_lets_the_job_wait_and_says_how_it_ended(
+    workplace, sessions, jobs, as_settings
+):
+    async with sessions.begin() as session:
+        await enqueue(session, Job, kind=KIND, params={"count": "many"}, queue=KIND)
+
+    assert await work_off_one(workplace, QUEUES_IN_CHILD)
+
+    [job] = await jobs()
+    assert (job.status, job.attempt) == ("queued", 1)
+    assert "ended with status 1" in job.error
+
+
+async def test_a_claim_that_somebody_else_has_by_now_is_left_alone(
+    workplace, ask, jobs, settings, sessions
+):
+    await ask()
+    async with sessions.begin() as session:
+        job = await claim(session, Job, queues=[KIND], owner="somebody")
+
+    ended = await do_claimed(
+        settings, settings.database_url.get_secret_value(), job.id, job.attempt + 1
+    )
+
+    assert ended == EXIT_LOST
+    assert [one.status for one in await jobs()] == ["running"]
