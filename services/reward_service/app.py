@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from services.reward_service import cards
+from services.reward_service import cards, dialects
 from services.reward_service.config import RewardSettings
 from services.reward_service.lifespan import lifespan
 from services.reward_service.routes import router
@@ -27,4 +27,5 @@ def create_app(settings: RewardSettings | None = None) -> FastAPI:
     install(app, service="reward_service", max_body_bytes=settings.reward_max_body_bytes)
     app.include_router(router)
     app.include_router(cards.router)
+    dialects.install(app)
     return app

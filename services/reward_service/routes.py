@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from services.reward_service.asked import Asked
 from services.reward_service.deps import CallerDep, PrincipalDep, Service, ServiceDep
+from services.reward_service.dialects.forks import ByBody
 from services.reward_service.limits import refuse_too_long, refuse_too_many
 from services.reward_service.live_models import UNREADABLE, LiveModel, Slot
 from services.reward_service.replies import identity, rerank_reply, score_reply
@@ -49,7 +50,7 @@ SCORING_ERRORS = (
 
 MODEL_HEADER = "X-Heed-Model"
 
-router = APIRouter()
+router = APIRouter(route_class=ByBody)
 _hidden_rerank = partial(
     router.post,
     include_in_schema=False,

@@ -1,0 +1,146 @@
+"""What every dialect does in between: score pairs for a caller, say which model it was."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from pydantic import BeforeValidator, Field
+from starlette.responses import JSONResponse, Response
+
+from services.reward_service.asked import Asked
+from services.reward_service.deps import Caller, CallerDep, Service, ServiceDep
+from services.reward_service.dialects.forms import ClientLeft
+from services.reward_service.dialects.telling import is_foreign
+from services.reward_service.limits import refuse_too_long, refuse_too_many
+from services.reward_service.scoring import NoModel, Scored, unless_gone
+from shared.contracts.scoring import Text
+from shared.errors import Unavailable
+from shared.ml.scorer import Pair
+
+ModelName = Annotated[str | None, Field(max_length=1000)]
+Texts = Annotated[
+    list[Text],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    Field(min_length=1),
+]
+
+
+@dataclass(frozen=True)
+class Asker:
+    """One request of one caller, and what it takes to reply to it."""
+
+    request: Request
+    service: Service
+    caller: Caller
+
+    async def score(self, pairs: Sequence[Pair], where: str, model: str | None = None) -> Scored:
+        """Scores of the pairs, which are checked against the limits; `where` is their pointer.
+
+        Raises:
+            Unavailable: there is no model (`no_model`); `Scoring.score` may raise more.
+        """
+        return known(await self.score_if_any(pairs, where, model))
+
+    async def score_if_any(
+        self, pairs: Sequence[Pair], where: str, model: str | None = None
+    ) -> Scored | NoModel:
+        """The same, where a missing model is not an error."""
+        self.check(pairs, where)
+        call = self.caller.call(self.ours(model), Asked())
+        found = await unless_gone(self.request, self.service.scoring.score(call, pairs))
+        if isinstance(found, Response):
+            raise ClientLeft
+        return found
+
+    def check(self, pairs: Sequence[Pair], where: str) -> None:
+        """Pass pairs that are few and short enough.
+
+        Raises:
+            TooLarge: they are not.
+        """
+        settings = self.service.settings
+        refuse_too_many(len(pairs), where, settings)
+        texts = [(f"{where}/{at}", text) for at, pair in enumerate(pairs) for text in _texts(pair)]
+        refuse_too_long(texts, settings)
+
+    def ours(self, model: str | None) -> str | None:
+        """The name as ours; None, which is the live model, for a name of another server's."""
+        return None if model and is_foreign(model, self.service.settings) else model
+
+
+def _texts(pair: Pair) -> tuple[str, str]:
+    return pair.prompt, pair.response
+
+
+def _asker(request: Request, service: ServiceDep, caller: CallerDep) -> Asker:
+    return Asker(request, service, caller)
+
+
+AskerDep = Annotated[Asker, Depends(_asker)]
+
+
+def known(found: Scored | NoModel) -> Scored:
+    """The scores, where a client can read nothing but numbers.
+
+    Raises:
+        Unavailable: there is no model to score with.
+    """
+    if isinstance(found, NoModel):
+        raise not_ready(found.reason)
+    return found
+
+
+def not_ready(reason: str) -> Unavailable:
+    """The error of a dialect that has no other way to say that there is no model."""
+    return Unavailable(reason, code="no_model", retry_after_s=5)
+
+
+def numbers(scored: Scored, *, raw: bool) -> list[float]:
+    """What clients of other servers call a score: the score, 0-1, or the raw reward."""
+    scores = scored.scores
+    found: list[float] = (scores.reward if raw else scores.probability).tolist()
+    return found
+
+
+def best_first(scored: Scored) -> list[int]:
+    """Indices by reward, the highest first, equal ones in their order."""
+    rewards = scored.scores.reward.tolist()
+    return sorted(range(len(rewards)), key=lambda index: (-rewards[index], index))
+
+
+def name_of(scored: Scored) -> str:
+    """The version that scored, such as `reward@3`."""
+    return f"{scored.model.name}@{scored.model.version}"
+
+
+def tokens_of(scored: Scored) -> int:
+    """Tokens the model read."""
+    return int(scored.scores.tokens.sum())
+
+
+def usage(scored: Scored) -> dict[str, int]:
+    """Tokens the model read, under the names of OpenAI's API."""
+    return {"prompt_tokens": tokens_of(scored), "total_tokens": tokens_of(scored)}
+
+
+def reply(
+    content: object, scored: Scored, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """The reply; headers say which version scored, and how many texts were not read whole."""
+    own = {
+        "X-Heed-Model": name_of(scored),
+        "X-Heed-Truncated": str(int(scored.scores.truncated.sum())),
+    }
+    return JSONResponse(content, headers={**own, **(headers or {})})
+
+
+def listed(data: Sequence[Mapping[str, Any]], scored: Scored, **more: object) -> dict[str, Any]:
+    """The envelope around lists in OpenAI's API, and in those that follow it."""
+    return {
+        "object": "list",
+        "model": name_of(scored),
+        "data": [{"index": at, **item} for at, item in enumerate(data)],
+        "usage": usage(scored),
+        **more,
+    }

@@ -1,0 +1,47 @@
+"""A route that hands bodies in other servers' shapes to their dialects, and keeps its own."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from services.reward_service.dialects.telling import FORKS, Dialect, tell
+from services.reward_service.scoring import CLIENT_LEFT
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Handlers = Mapping[tuple[Dialect, str], Handler]
+
+
+class ByBody(APIRoute):
+    """A route of a path that several servers share; `dialect` is whose shape is its own."""
+
+    dialect: Dialect | None = None
+
+    def get_route_handler(self) -> Handler:
+        """What replies to a request: this route, or that of the dialect its body is in."""
+        own, path = super().get_route_handler(), self.path
+        if path not in FORKS:
+            return own
+
+        async def reply(request: Request) -> Response:
+            try:
+                told = await _tell(request, path)
+            except ClientDisconnect:
+                return Response(status_code=CLIENT_LEFT)
+            handlers: Handlers = request.app.state.dialects
+            handle = own if told in (None, self.dialect) else handlers[told, path]
+            return await handle(request)
+
+        return reply
+
+
+async def _tell(request: Request, path: str) -> Dialect | None:
+    """The dialect of the body, which stays read and parsed for the route that takes it."""
+    await request.body()
+    try:
+        body = await request.json()
+    except (ValueError, RecursionError):  # the route itself says what is wrong with it
+        return None
+    return tell(path, body, request.state.service.settings)

@@ -1,0 +1,84 @@
+"""Infinity: re-ranking and `/classify` with `raw_scores`, which tells it from vLLM and Jina."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse
+
+from services.reward_service.dialects.asking import (
+    AskerDep,
+    ModelName,
+    Texts,
+    name_of,
+    numbers,
+    reply,
+    usage,
+)
+from services.reward_service.dialects.forms import InForm, openai_error
+from services.reward_service.dialects.full_text import split
+from services.reward_service.dialects.reranking import rerank_reply
+from shared.contracts.scoring import Text
+from shared.errors import HeedError
+from shared.ids import public_id
+from shared.ml.scorer import Pair
+
+
+class InfinityForm(InForm):
+    """An `error` object as OpenAI's."""
+
+    @staticmethod
+    def say(error: HeedError, status: int) -> Mapping[str, Any]:
+        """The error under the name under which OpenAI's clients look for it."""
+        return {"error": openai_error(error, status)}
+
+
+class RerankBody(BaseModel):
+    """Candidates for one query."""
+
+    query: Text
+    documents: list[Text] = Field(min_length=1)
+    raw_scores: bool
+    return_documents: bool = False
+    top_n: int | None = Field(None, ge=0)
+    model: ModelName = None
+
+
+class ClassifyBody(BaseModel):
+    """Texts that hold prompt and response."""
+
+    input: Texts
+    raw_scores: bool
+    model: ModelName = None
+
+
+router = APIRouter(route_class=InfinityForm, include_in_schema=False)
+
+
+@router.post("/rerank")
+@router.post("/v1/rerank")
+@router.post("/v2/rerank")
+async def rerank(asker: AskerDep, body: RerankBody) -> JSONResponse:
+    """Candidates, best first; a document is its text."""
+    pairs = [Pair(body.query, text) for text in body.documents]
+    found = await asker.score_if_any(pairs, "/documents", body.model)
+    shown = body.documents.__getitem__ if body.return_documents else None
+    return rerank_reply(found, len(pairs), body.top_n, raw=body.raw_scores, shown=shown)
+
+
+@router.post("/classify")
+async def classify(asker: AskerDep, body: ClassifyBody) -> JSONResponse:
+    """Of each text a list with the one class, good, and its score."""
+    scored = await asker.score([split(text) for text in body.input], "/input", body.model)
+    values = numbers(scored, raw=body.raw_scores)
+    content = {
+        "object": "classify",
+        "data": [[{"score": value, "label": "good"}] for value in values],
+        "model": name_of(scored),
+        "usage": usage(scored),
+        "id": public_id("infinity"),
+        "created": int(time.time()),
+    }
+    return reply(content, scored)

@@ -1,0 +1,54 @@
+"""Requests for a number of a whole text: `input`, or `messages` as in a chat."""
+
+from typing import Annotated
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, model_validator
+
+from services.reward_service.dialects.asking import ModelName, Texts
+from services.reward_service.dialects.full_text import pair_of, split
+from shared.contracts.scoring import Message, Text
+from shared.ml.scorer import Pair
+
+
+def _joined(content: object) -> object:
+    """The content of a message as one text; parts that are no text are left for the refusal."""
+    if not isinstance(content, list):
+        return content
+    texts = [part.get("text") if isinstance(part, dict) else part for part in content]
+    known = [text for text in texts if isinstance(text, str)]
+    return "\n".join(known) if len(known) == len(texts) else content
+
+
+class ChatMessage(Message):
+    """A message whose content may come in parts."""
+
+    content: Annotated[Text, BeforeValidator(_joined)]
+
+
+class InputBody(BaseModel):
+    """Texts that hold prompt and response, or one conversation. Token ids are refused."""
+
+    input: Texts | None = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1)] | None = None
+    model: ModelName = None
+    use_activation: bool | None = Field(
+        None, validation_alias=AliasChoices("use_activation", "activation")
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "InputBody":
+        if (self.input is None) == (self.messages is None):
+            raise ValueError("send either input or messages")
+        return self
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Prompt and response of each text."""
+        if self.messages is not None:
+            return [pair_of(self.messages)]
+        return [split(text) for text in self.input or ()]
+
+    @property
+    def where(self) -> str:
+        """The JSON pointer to what is scored."""
+        return "/messages" if self.messages is not None else "/input"

@@ -1,0 +1,149 @@
+"""Text Embeddings Inference: `/rerank` with `texts`, `/predict`, `/similarity`, `/info`, `/health`.
+
+The root path takes what each of them takes, as an inference endpoint does, so that the clients of
+`huggingface_hub` need to know no path.
+"""
+
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response
+
+from services.reward_service.deps import Service, ServiceDep
+from services.reward_service.dialects.asking import (
+    Asker,
+    AskerDep,
+    best_first,
+    not_ready,
+    numbers,
+    reply,
+    tokens_of,
+)
+from services.reward_service.dialects.full_text import split
+from services.reward_service.dialects.tei_bodies import (
+    Options,
+    PredictBody,
+    RerankBody,
+    SimilarityBody,
+    TeiForm,
+)
+from services.reward_service.live_models import LiveModel
+from services.reward_service.scoring import Scored, reason_for
+from shared.errors import Detail, TooLarge
+from shared.ml.scorer import Pair
+
+LABEL = "LABEL_0"  # what transformers calls the one output of a model
+
+router = APIRouter(route_class=TeiForm, include_in_schema=False)
+
+
+@router.post("/rerank")
+async def rerank(asker: AskerDep, body: RerankBody) -> JSONResponse:
+    """A bare list, best first: the score, 0-1, or the raw reward."""
+    started = time.perf_counter()
+    pairs = [Pair(body.query, text) for text in body.texts]
+    scored = await _score(asker, pairs, body, "/texts")
+    values = numbers(scored, raw=body.raw_scores)
+    kept = best_first(scored)[: body.top_n or len(pairs)]
+    ranks: list[dict[str, Any]] = [{"index": at, "score": values[at]} for at in kept]
+    if body.return_text:
+        ranks = [{**rank, "text": body.texts[rank["index"]]} for rank in ranks]
+    return _timed(ranks, scored, pairs, started)
+
+
+@router.post("/predict")
+async def predict(asker: AskerDep, body: PredictBody) -> JSONResponse:
+    """Of each input a list with the one label the model has, and its score."""
+    started = time.perf_counter()
+    pairs = [
+        Pair(texts[0], texts[1]) if len(texts) > 1 else split(texts[0]) for texts in body.inputs
+    ]
+    scored = await _score(asker, pairs, body, "/inputs")
+    found = [[{"score": each, "label": LABEL}] for each in numbers(scored, raw=body.is_raw)]
+    return _timed(found if body.is_nested else found[0], scored, pairs, started)
+
+
+@router.post("/similarity")
+async def similarity(asker: AskerDep, body: SimilarityBody) -> JSONResponse:
+    """Scores of the sentences as responses to the first, in their order."""
+    started = time.perf_counter()
+    pairs = [Pair(body.inputs.source_sentence, text) for text in body.inputs.sentences]
+    scored = await _score(asker, pairs, body, "/inputs/sentences")
+    return _timed(numbers(scored, raw=body.raw_scores), scored, pairs, started)
+
+
+@router.post("/")
+async def any_of_them(
+    asker: AskerDep, body: RerankBody | PredictBody | SimilarityBody
+) -> JSONResponse:
+    """Whichever of the three the body asks for."""
+    if isinstance(body, RerankBody):
+        return await rerank(asker, body)
+    if isinstance(body, SimilarityBody):
+        return await similarity(asker, body)
+    return await predict(asker, body)
+
+
+@router.get("/health")
+async def health(service: ServiceDep) -> Response:
+    """200 while there is a live model; vLLM, Infinity and SGLang have it, too."""
+    if service.live.default.model is None:
+        raise not_ready(reason_for(service.live.default))
+    return Response()
+
+
+@router.get("/info")
+async def info(asker: AskerDep) -> dict[str, Any]:
+    """What serves, as far as it has a meaning here."""
+    slot = await asker.service.live.resolve(asker.caller.principal.project_id, None)
+    if slot.model is None:
+        raise not_ready(reason_for(slot))
+    return _info(slot.model, asker.service)
+
+
+def _info(model: LiveModel, service: Service) -> dict[str, Any]:
+    settings, truncation = service.settings, model.scorer.manifest.truncation
+    return {
+        "model_id": f"{model.name}@{model.version}",
+        "model_sha": model.sha256,
+        "model_type": {"reranker": {"id2label": {"0": LABEL}, "label2id": {LABEL: 0}}},
+        "max_input_length": truncation.prompt_tokens + truncation.response_tokens,
+        "max_batch_tokens": settings.reward_batch_tokens,
+        "max_client_batch_size": settings.reward_max_texts,
+        "auto_truncate": True,
+        "tokenization_workers": settings.reward_workers,
+        "version": version("heed-rlhf"),
+    }
+
+
+async def _score(asker: Asker, pairs: Sequence[Pair], options: Options, where: str) -> Scored:
+    """Scores of the pairs.
+
+    Raises:
+        TooLarge: a text is longer than the model reads, and must not be cut.
+    """
+    scored = await asker.score(pairs, where)
+    if options.truncate is False and scored.scores.truncated.any():
+        pointer = f"{where}/{scored.scores.truncated.argmax()}"
+        raise TooLarge(
+            f"{pointer} is longer than the model reads; send `truncate` as true, or less text.",
+            errors=(Detail(pointer, "too_large", "is longer than the model reads"),),
+        )
+    return scored
+
+
+def _timed(content: object, scored: Scored, pairs: Sequence[Pair], started: float) -> JSONResponse:
+    """The reply with TEI's account of it; the time of scoring holds what the queue took."""
+    elapsed_ms = str(round((time.perf_counter() - started) * 1000))
+    headers = {
+        "x-compute-type": "cpu",
+        "x-compute-time": elapsed_ms,
+        "x-total-time": elapsed_ms,
+        "x-inference-time": elapsed_ms,
+        "x-compute-characters": str(sum(len(p.prompt) + len(p.response) for p in pairs)),
+        "x-compute-tokens": str(tokens_of(scored)),
+    }
+    return reply(content, scored, headers)
