@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from heed_cli.kept_files import count_erasures, putting_in_place, say_whose
 from heed_cli.services import DataDir
 from heed_cli.terminal import cells, console, done, fault, note, say
-from heed_cli.workplace import at_workplace
+from heed_cli.workplace import at_workplace, trainer_settings
 
 if TYPE_CHECKING:
     from services.trainer.leakage import Leaks, Quality
@@ -59,6 +60,7 @@ def prepare(
     _show_counts(dataset)
     if output is not None:
         done("written", str(output))
+        say_whose(trainer_settings(data_dir).data_dir, output)
 
 
 @app.command("list")
@@ -135,17 +137,28 @@ async def _prepare(
 ) -> "Dataset":
     from services.trainer.prepare import export_preferences
     from services.trainer.snapshots import freeze_feedback, load_dataset
+    from shared.exports import is_kept, keep_export
+    from shared.lineage import members_of
 
+    data_dir, project_id = workplace.settings.data_dir, workplace.store.project_id
     async with workplace.sessions.begin() as session:
+        erasures = await count_erasures(session, project_id)
         dataset = await freeze_feedback(session, freezing, name=name)
     if output is not None:
-        export_preferences(load_dataset(dataset, workplace.store), output)
+        async with workplace.sessions() as session:
+            members = await members_of(session, dataset.id) if is_kept(data_dir, output) else []
+        async with putting_in_place(
+            workplace.sessions, data_dir, project_id=project_id, erasures=erasures
+        ):
+            if members:
+                keep_export(data_dir, output, members)
+            export_preferences(load_dataset(dataset, workplace.store), output)
     return dataset
 
 
 def _show_counts(dataset: "Dataset") -> None:
     counts = dataset.counts
-    for what in ("pairs", "rated", "ties", "rankings", "steps", "groups"):
+    for what in ("pairs", "rated", "aspects", "ties", "rankings", "steps", "groups"):
         aside = f", {counts[f'{what}_aside']} aside" if f"{what}_aside" in counts else ""
         held_out = counts[f"{what}_test"]
         say(f"    {what:<8} {counts[f'{what}_train']} train, {held_out} held out{aside}")

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from heed_cli.kept_files import count_erasures, putting_in_place, say_whose
 from heed_cli.services import DataDir
 from heed_cli.terminal import cells, console, done, note, say
 from heed_cli.workplace import at_workplace
 from shared.errors import ConfigError
+from shared.exports import is_kept, keep_export
 
 if TYPE_CHECKING:
     from services.trainer.review.reviewing import ReviewQueue
@@ -43,7 +45,8 @@ def queue(  # noqa: PLR0913 - each is an option of the command
         int, typer.Option(min=1, help="Most interactions to score; of more, a random part.")
     ] = 2000,
     output: Annotated[
-        Path | None, typer.Option(help="Write JSON Lines here, beside the table.")
+        Path | None,
+        typer.Option(help="Write JSON Lines here; in `exports` of the data dir erasures find it."),
     ] = None,
     show_text: Annotated[
         bool, typer.Option("--show-text", help="With the texts; the audit log keeps who read them.")
@@ -60,21 +63,28 @@ def queue(  # noqa: PLR0913 - each is an option of the command
 
     plan = QueuePlan(n, audit_share, agent, by, model, pool, project)
 
-    async def make(workplace: "Workplace") -> "ReviewQueue":
+    async def make(workplace: "Workplace") -> "tuple[ReviewQueue, list[dict[str, Any]], Path]":
         from services.trainer.review.reviewing import record_reading, review_queue
 
+        async with workplace.sessions() as session:
+            erasures = await count_erasures(session, project)
         found = await review_queue(workplace, plan)
         if show_text:
             await record_reading(workplace, found, project)
-        return found
+        lines = [_line(found, place, show_text) for place in range(len(found.asked))]
+        data_dir = workplace.settings.data_dir
+        if output is not None:
+            async with putting_in_place(
+                workplace.sessions, data_dir, project_id=project, erasures=erasures
+            ):
+                _put_in_place(data_dir, output, lines)
+        return found, lines, data_dir
 
-    found = at_workplace(data_dir, make)
-    lines = [_line(found, place, show_text) for place in range(len(found.asked))]
-    if output is not None:
-        _write(output, lines)
+    found, lines, home = at_workplace(data_dir, make)
     _show(found, lines, show_text)
     if output is not None:
         done("written", str(output))
+        say_whose(home, output)
 
 
 @app.command()
@@ -114,8 +124,11 @@ def _line(found: "ReviewQueue", place: int, show_text: bool) -> dict[str, Any]:
     return line | {"model": found.model} | texts
 
 
-def _write(path: Path, lines: list[dict[str, Any]]) -> None:
+def _put_in_place(data_dir: Path, path: Path, lines: list[dict[str, Any]]) -> None:
+    """Write the queue; in the folder of kept exports, an erasure of anybody in it removes it."""
     try:
+        if is_kept(data_dir, path):
+            keep_export(data_dir, path, [], [line["id"] for line in lines])
         path.touch(mode=0o600)
         path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     except OSError as error:

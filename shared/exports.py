@@ -47,7 +47,7 @@ def keep_export(
         data_dir: of the deployment.
         path: the export; it may be written after this.
         seqs: of the feedback and preference rows in it.
-        interactions: ids of the recorded interactions in it.
+        interactions: ids of the rows of recorded interactions in it.
 
     Raises:
         ValueError: the file does not lie in the folder of kept exports.

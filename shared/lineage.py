@@ -164,6 +164,19 @@ async def datasets_holding(session: AsyncSession, seqs: Iterable[int]) -> dict[i
     return {dataset_id: sorted(held) for dataset_id, held in found.items()}
 
 
+async def members_of(session: AsyncSession, dataset_id: int) -> list[int]:
+    """The row versions that a dataset holds, ascending."""
+    chunks = select(DatasetRows).where(col(DatasetRows.dataset_id) == dataset_id)
+    return [
+        row.chunk * CHUNK + at * 8 + bit
+        for row in await session.scalars(chunks.order_by(col(DatasetRows.chunk)))
+        for at, byte in enumerate(row.bits)
+        if byte
+        for bit in range(8)
+        if byte >> bit & 1
+    ]
+
+
 async def clear_members(session: AsyncSession, dataset_id: int, seqs: Iterable[int]) -> None:
     """Take these row versions out of a dataset's membership."""
     for chunk, places in by_chunk(seqs):

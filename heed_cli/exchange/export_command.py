@@ -11,11 +11,12 @@ import typer
 from heed_cli.deployment import Deployment
 from heed_cli.exchange.choosing import Selection
 from heed_cli.exchange.formats import FORMATS, Format, find_format
+from heed_cli.kept_files import say_whose
 from heed_cli.services import DataDir
-from heed_cli.terminal import done, hint, note, title, working
+from heed_cli.terminal import done, title, working
 from shared.config import Settings
 from shared.errors import InvalidInput
-from shared.exports import exports_folder, is_kept
+from shared.exports import exports_folder
 
 app = typer.Typer()
 _LISTED = "; ".join(f"{known.name}: {known.about}" for known in FORMATS.values())
@@ -64,10 +65,7 @@ def export(  # noqa: PLR0913, PLR0917 - each is an option of the command
     rows = _write(known, wanted, path, settings, conversational=conversational)
     done("rows", f"{rows:,} in {time.monotonic() - began:.1f} s")
     done("written", str(path))
-    if is_kept(settings.data_dir, path):
-        hint("  An erasure removes this file when it holds a row of the person.")
-    else:
-        note("yours", "an erasure does not reach this file; delete it when it must go")
+    say_whose(settings.data_dir, path)
 
 
 def _write(

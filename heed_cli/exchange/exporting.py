@@ -6,9 +6,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlmodel import col
 
 from heed_cli.exchange.choosing import Selection
 from heed_cli.exchange.formats import Format, Writer
@@ -16,10 +14,10 @@ from heed_cli.exchange.posts import MISSHAPEN, Json
 from heed_cli.exchange.selecting import read_groups
 from heed_cli.exchange.stored import Group
 from heed_cli.exchange.writing import finish, lines_beside
+from heed_cli.kept_files import count_erasures, putting_in_place
 from shared.db.audit import as_id, audit, person_name
-from shared.db.tables import Erasure
-from shared.errors import Conflict, NotEnoughData
-from shared.exports import exports_locked, is_kept, keep_export, remove_leftovers
+from shared.errors import NotEnoughData
+from shared.exports import is_kept, keep_export, remove_leftovers
 from shared.files import flush
 from shared.privacy.fields import FieldCipher
 
@@ -67,7 +65,7 @@ async def export_rows(
         writer, lines = files.enter_context(lines_beside(export.path))
         async with sessions.begin() as session:
             await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            erasures = await _count_erasures(session, export.wanted.project_id)
+            erasures = await count_erasures(session, export.wanted.project_id)
             async for group in read_groups(session, cipher, export.wanted, export.format.tables):
                 if rows := _rows_of(group, export.write):
                     for row in rows:
@@ -117,23 +115,12 @@ def _tell(session: AsyncSession, export: Export, rows: int) -> None:
 async def _publish(
     sessions: Sessions, export: Export, ready: Path, held: Held, erasures: int
 ) -> None:
-    """Put the file in its place, unless it holds rows of somebody who was erased meanwhile.
-
-    An erasure that commits before the look here is seen; a later one finds the file, because it
-    takes the same lock before it looks for kept exports.
-    """
-    with exports_locked(export.data_dir):
-        async with sessions() as session:
-            if await _count_erasures(session, export.wanted.project_id) != erasures:
-                raise Conflict(
-                    "Somebody was erased while rows were read, so nothing is written: run it again."
-                )
+    """Put the file in its place, unless it holds rows of somebody who was erased meanwhile."""
+    project_id = export.wanted.project_id
+    async with putting_in_place(
+        sessions, export.data_dir, project_id=project_id, erasures=erasures
+    ):
         _put_in_place(export, ready, held)
-
-
-async def _count_erasures(session: AsyncSession, project_id: int) -> int:
-    statement = select(func.count()).where(col(Erasure.project_id) == project_id)
-    return await session.scalar(statement) or 0
 
 
 def _put_in_place(export: Export, ready: Path, held: Held) -> None:

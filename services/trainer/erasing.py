@@ -47,7 +47,7 @@ class Task:
 
     Attributes:
         row_ids: ids of the row versions that lines of snapshots must not come from.
-        interactions: ids of the recorded exchanges that exports must not hold.
+        interactions: ids of the rows of recorded exchanges that exports must not hold.
     """
 
     workplace: Workplace

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from shared import registry
 from shared.db.tables import AliasChange, Feedback, TrainingRun
+from shared.exports import exports_folder
 from shared.jobs import start_foreground
 from shared.privacy import pseudonym
 
@@ -59,11 +60,25 @@ async def test_prepare_dataset_writes_the_file_the_clients_expect(
     assert (ended.returncode, ended.stderr) == (0, "")
     lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
     assert len(lines) == 12
+    assert "yours" in ended.stdout
     assert set(lines[0]) == {"prompt", "chosen", "rejected", "split", "metadata"}
     assert "12 rows" in run("heed", "dataset", "show", 1).stdout
     assert (
         "nothing held out in dataset 1 is trained on" in run("heed", "dataset", "check", 1).stdout
     )
+
+
+async def test_a_file_among_the_kept_exports_is_known_to_erasures(run, settings, insert, polite):
+    rows = polite(12)
+    await insert(*rows)
+    output = exports_folder(settings.data_dir) / "p.jsonl"
+
+    ended = run("heed", "dataset", "prepare", "--output", output)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "An erasure removes this file" in ended.stdout
+    held = json.loads(output.with_name("p.jsonl.rows.json").read_text())
+    assert held["seqs"] == sorted(row.seq for row in rows)
 
 
 async def test_training_below_the_minimum_is_one_clear_line(run, insert, polite):

@@ -62,7 +62,7 @@ async def record(session: AsyncSession, cause: Cause, held: Held, gone: Counter[
         params={
             "erasure_id": str(erasure.id),
             "row_ids": [str(row_id) for row_id in held.row_ids_in_datasets],
-            "interactions": sorted(held.interactions.values()),
+            "interactions": sorted(map(str, held.interactions)),
         },
         queue=JOB,
         project_id=cause.project_id,

@@ -5,7 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from services.feedback_api.erasure import ErasurePolicy, Person, erase_person
+from services.trainer.erasure_jobs import work_off_one
+from services.trainer.workplace import open_workplace
+from shared.contracts.values import PersonKind
 from shared.db.tables import InteractionRecord
+from shared.exports import exports_folder
 
 
 def heed(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -13,25 +18,22 @@ def heed(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
+def recorded(at: int, **given: object) -> InteractionRecord:
+    values = {
+        "interaction_id": f"int_{at}",
+        "user_prompt": f"What of private matter {at}?",
+        "ai_response": f"This of private matter {at}.",
+        "agent_name": "triage",
+        "consent_training": True,
+    }
+    return InteractionRecord(**values | given)
+
+
 async def test_the_queue_names_rows_and_reasons_and_no_text(
-    settings, insert, monkeypatch, tmp_path: Path
+    as_settings, insert, monkeypatch, tmp_path: Path
 ):
-    monkeypatch.setenv("HEED_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setenv("HEED_DATABASE_URL", settings.database_url.get_secret_value())
-    monkeypatch.setenv("HEED_SECRET_KEY", settings.secret_key.get_secret_value())
     monkeypatch.setenv("COLUMNS", "200")
-    await insert(
-        *(
-            InteractionRecord(
-                interaction_id=f"int_{at}",
-                user_prompt=f"What of private matter {at}?",
-                ai_response=f"This of private matter {at}.",
-                agent_name="triage",
-                consent_training=True,
-            )
-            for at in range(6)
-        )
-    )
+    await insert(*(recorded(at) for at in range(6)))
     output = tmp_path / "queue.jsonl"
     command = ["review", "queue", "--n", "5", "--audit-share", "0.4", "--output", str(output)]
 
@@ -45,3 +47,25 @@ async def test_the_queue_names_rows_and_reasons_and_no_text(
     assert "5 of 6 not judged yet: 2 drawn at random" in ended.stdout
     assert "private" not in ended.stdout + ended.stderr + output.read_text()
     assert output.stat().st_mode & 0o077 == 0
+    assert "an erasure does not reach this file" in ended.stdout
+
+
+async def test_a_queue_among_the_kept_exports_goes_with_whoever_is_in_it(
+    as_settings, settings, insert
+):
+    await insert(recorded(1, subjects=["s_x"]), recorded(2))
+    output = exports_folder(settings.data_dir) / "queue.jsonl"
+    ended = heed(["review", "queue", "--show-text", "--output", str(output)])
+    assert ended.returncode == 0, ended.stderr
+    assert "An erasure removes this file" in ended.stdout
+    assert "private matter 1" in output.read_text()
+
+    url = settings.database_url.get_secret_value()
+    async with open_workplace(settings, url) as workplace:
+        async with workplace.sessions.begin() as session:
+            person = Person(1, PersonKind.SUBJECT, "s_x")
+            policy = ErasurePolicy(retrains=False, days=30)
+            await erase_person(session, person, actor="me", policy=policy)
+        assert await work_off_one(workplace)
+
+    assert not output.exists()
