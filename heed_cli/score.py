@@ -16,6 +16,7 @@ from heed_cli.terminal import done, fail, fault, note
 from heed_cli.workplace import at_workplace, trainer_settings
 from shared.contracts.scoring import Extra, Weights
 from shared.errors import InvalidInput
+from shared.logs import configure_logs
 
 if TYPE_CHECKING:
     from services.trainer.batch_scoring.job import Tell
@@ -106,6 +107,7 @@ def _score(wanted: "Wanted", reference: str, data_dir: Path | None) -> None:
     from services.trainer.batch_scoring.model import open_model
     from services.trainer.batch_scoring.preparing import prepare
 
+    configure_logs(trainer_settings(data_dir).log_level)  # to where no scored row goes
     prepared = prepare(wanted)
     folder, secret = _find_model(reference, data_dir)
     with _progress() as tell:
@@ -206,9 +208,7 @@ class _Teller:
     def _begin(self, phase: str, span: "Span") -> None:
         """A new bar, since the speed of writing is another one."""
         self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(
-            phase, total=1.0, completed=0, rows=span.rows, speed=""
-        )
+        self._task = self._bar.add_task(phase, total=1.0, completed=0, rows=span.rows, speed="")
         self._phase, self._began = phase, time.monotonic()
         self._rows = self._known = span.rows
 

@@ -6,6 +6,8 @@ are, too. The model comes through Ray's object store.
 """
 
 import json
+import logging
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +20,7 @@ from services.trainer.batch_scoring.rows import Mark, Span
 from services.trainer.batch_scoring.scored import Asked, ChunkScorer, Results
 from services.trainer.workplace import code_version
 from shared.contracts.manifest import RewardManifest
-from shared.errors import ArtifactError, ConfigError
+from shared.errors import ArtifactError, ConfigError, Unavailable
 from shared.ml.artifact import MANIFEST_FILE, open_scorer
 from shared.ml.golden import check_golden
 
@@ -53,13 +55,16 @@ def ray_cluster(address: str, *, cores: int) -> Iterator[int]:
     Raises:
         ConfigError: no cluster answers there.
     """
+    # Ray takes this from the environment alone, and would tell its makers of every cluster.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # noqa: TID251
     import ray
 
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == LOCAL:
-            _start_local(cores)
+            _start_local(cores, quiet)
         else:
-            ray.init(address=address, log_to_driver=False)
+            ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"--ray {address}: no cluster can be reached ({type(error).__name__}); name its head "
@@ -71,7 +76,7 @@ def ray_cluster(address: str, *, cores: int) -> Iterator[int]:
         ray.shutdown()
 
 
-def _start_local(cores: int) -> None:
+def _start_local(cores: int, quiet: Mapping[str, Any]) -> None:
     import ray
 
     ray.init(
@@ -79,17 +84,22 @@ def _start_local(cores: int) -> None:
         num_cpus=cores,
         object_store_memory=_OBJECT_STORE_BYTES,
         include_dashboard=False,
-        log_to_driver=False,
+        **quiet,
     )
 
 
 def score_over_ray(
     task: RayTask, spans: Sequence[Span], folder: Path, *, actors: int
 ) -> Iterator[tuple[Span, Results]]:
-    """Results of the chunks at `spans`, in their order, by the model in a verified folder."""
+    """Results of the chunks at `spans`, in their order, by the model in a verified folder.
+
+    Raises:
+        Unavailable: the cluster gave up; what came before can be kept.
+    """
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
@@ -103,8 +113,21 @@ def score_over_ray(
         num_cpus=task.threads,
         fn_constructor_kwargs={"task": task, "artifact": ray.put(_files(folder))},
     )
-    for row in scored.iter_rows():
-        yield spans[row["number"]], json.loads(row["results"])
+    try:
+        for row in scored.iter_rows():
+            yield spans[row["number"]], json.loads(row["results"])
+    except ray.exceptions.RayError as error:
+        raise Unavailable(
+            f"The Ray cluster gave up: {_why(error)} What is scored is kept; the same command goes "
+            "on."
+        ) from None
+
+
+def _why(error: Exception) -> str:
+    """What an actor says, if it is one of our errors; others may hold texts of people."""
+    last = str(error).strip().rpartition("\n")[2]
+    kind, _, message = last.partition(": ")
+    return message if kind.startswith("shared.errors.") else f"{type(error).__name__}."
 
 
 class ChunkActor:
