@@ -1,4 +1,4 @@
-"""`heed models list | show | card | mistakes | export | promote | rollback`."""
+"""`heed models add | list | show | card | mistakes | export | promote | rollback`."""
 
 import json
 from collections.abc import Collection
@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from heed_cli.add_model import add
 from heed_cli.services import DataDir
 from heed_cli.terminal import cells, console, done, note, say
 from heed_cli.workplace import at_workplace
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="List, promote and roll back model versions.", no_args_is_help=True)
 Name = Annotated[str, typer.Option(help="Name of the model.")]
 Version = Annotated[str, typer.Argument(help="A number, an alias such as `champion`, or an id.")]
+app.command("add")(add)
 Reason = Annotated[str | None, typer.Option(help="Why; kept in the audit log.")]
 
 

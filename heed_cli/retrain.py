@@ -57,6 +57,8 @@ def retrain(  # noqa: PLR0913 - each is an option of the command
         )
     if task is not None and any_task:
         raise InvalidInput("Give either --task NAME or --any-task.")
+    if kind is RunKind.REWARD_ADDED:
+        raise InvalidInput("A model that was made elsewhere is not trained; add it again by hand.")
     from services.feedback_api.thresholds import Threshold, set_threshold
 
     counted = task or ("any-task" if any_task else None)

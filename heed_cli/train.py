@@ -86,7 +86,7 @@ def embedding(  # noqa: PLR0913 - the flags people know
         **_further(more or []),
     }
     split = _split(test_after, test_newest, allow_near_duplicates)
-    request = _request(RunKind.REWARD_EMBEDDING, recipe, dataset, name, split)
+    request = request_of(RunKind.REWARD_EMBEDDING, recipe, dataset, name, split)
     _train(request, data_dir, output=output, is_queued=queue)
 
 
@@ -132,7 +132,7 @@ def reward(  # noqa: PLR0913 - the flags people know
         **_further(more or []),
     }
     split = _split(test_after, test_newest, allow_near_duplicates)
-    request = _request(RunKind.REWARD_TRANSFORMER, recipe, dataset, name, split)
+    request = request_of(RunKind.REWARD_TRANSFORMER, recipe, dataset, name, split)
     _train(request, data_dir, output=output, is_queued=queue)
 
 
@@ -150,7 +150,7 @@ def sbert() -> None:
         "test_share": settings.sbert_test_share,
         "seed": settings.sbert_seed,
     }
-    request = _request(RunKind.REWARD_EMBEDDING, recipe, None, "reward")
+    request = request_of(RunKind.REWARD_EMBEDDING, recipe, None, "reward")
     _train(request, None, output=None, is_queued=False)
 
 
@@ -210,13 +210,18 @@ def _further(given: list[str]) -> dict[str, Any]:
     return {name: value for name, _, value in parts}
 
 
-def _request(
+def request_of(
     kind: RunKind,
     recipe: dict[str, Any],
     dataset: Path | None,
     name: str,
     split: Mapping[str, Any] = _NO_WISHES,
 ) -> TrainingRequest:
+    """What a run is asked for on the command line.
+
+    Raises:
+        InvalidInput: an option has a wrong value.
+    """
     try:
         return TrainingRequest(
             kind=kind,
@@ -263,8 +268,8 @@ def _train(
         run_id = at_workplace(data_dir, lambda workplace: _enqueue(workplace, request))
         done("queued", f"{run_id}; `heed train runs` shows how it goes")
         return
-    finished = _train_here(request, trainer_settings(data_dir))
-    _report(finished)
+    finished = train_with_bar(request, trainer_settings(data_dir))
+    report(finished)
     if output is not None:
         from services.trainer.execution import export_folder
 
@@ -287,7 +292,8 @@ async def _enqueue(workplace: "Workplace", request: TrainingRequest) -> uuid.UUI
         )
 
 
-def _train_here(request: TrainingRequest, settings: "TrainerSettings") -> "Finished":
+def train_with_bar(request: TrainingRequest, settings: "TrainerSettings") -> "Finished":
+    """The finished run, executed in this process with a progress bar."""
     from services.trainer.execution import train_here
     from services.trainer.progress import terminal_bar
 
@@ -297,7 +303,8 @@ def _train_here(request: TrainingRequest, settings: "TrainerSettings") -> "Finis
         )
 
 
-def _report(finished: "Finished") -> None:
+def report(finished: "Finished") -> None:
+    """Tell what a run has brought."""
     from services.trainer.gates import explain
 
     version, metrics = finished.version, finished.version.metrics

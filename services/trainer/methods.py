@@ -61,6 +61,10 @@ def _recipe(kind: RunKind) -> tuple[type[RewardParams], Callable[..., TrainedRew
         from services.trainer.recipes import embedding_reward
 
         return embedding_reward.EmbeddingParams, embedding_reward.train
+    if kind is RunKind.REWARD_ADDED:
+        from services.trainer.recipes import added_reward
+
+        return added_reward.AddedParams, added_reward.train
     from services.trainer.recipes import transformer_reward
 
     return transformer_reward.TransformerParams, transformer_reward.train

@@ -11,6 +11,7 @@ class RunKind(StrEnum):
 
     REWARD_EMBEDDING = "reward_embedding"
     REWARD_TRANSFORMER = "reward_transformer"
+    REWARD_ADDED = "reward_added"
 
 
 class TrainingRequest(BaseModel):

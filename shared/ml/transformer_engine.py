@@ -16,6 +16,8 @@ from shared.ml.windows import PairWindow
 
 Batch = dict[str, Tensor]
 
+_NO_ID = -1
+
 
 @dataclass(frozen=True)
 class TransformerEngine:
@@ -90,8 +92,13 @@ def engine_for(asked: str) -> TransformerEngine:
     return found
 
 
-def placed(model: nn.Module, engine: TransformerEngine) -> nn.Module:
-    """The model on the engine's device, in its precision but for the last layer."""
+def placed(model: Any, engine: TransformerEngine) -> Any:
+    """The model on the engine's device, in its precision but for the last layer.
+
+    One without a padding token would read one window at a time only; it learns that no id is one.
+    """
+    if padding_of(model) is None:
+        model.config.get_text_config().pad_token_id = _NO_ID
     model = model.eval().to(device=engine.device, dtype=engine.dtype)
     if engine.dtype != torch.float32:
         for layer in last_layers(model):
@@ -102,7 +109,7 @@ def placed(model: nn.Module, engine: TransformerEngine) -> nn.Module:
 def padding_of(model: Any) -> int | None:
     """The id a classifier takes for padding, if it has one."""
     found: int | None = model.config.get_text_config().pad_token_id
-    return found
+    return None if found == _NO_ID else found
 
 
 def _in_fp32(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

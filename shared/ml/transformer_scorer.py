@@ -1,6 +1,7 @@
 """Rewards of a transformer with one output: a fine-tuned one, or one that was made elsewhere."""
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 
@@ -50,6 +51,12 @@ class TransformerScorer:
     def manifest(self) -> RewardManifest:
         """What the model is."""
         return self._manifest
+
+    def told_by(self, manifest: RewardManifest) -> "TransformerScorer":
+        """The same model with what another manifest says its rewards mean."""
+        told = copy(self)
+        told._manifest = manifest
+        return told
 
     def score(self, pairs: Sequence[Pair], *, details: bool = False) -> Scores:
         """Scores of some pairs, with all that the model can say of them when asked for details."""
