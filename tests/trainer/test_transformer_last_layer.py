@@ -1,7 +1,6 @@
 """What is fitted beside a transformer's reward, on vectors whose truth is planted."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pytest
@@ -206,7 +205,10 @@ def test_half_of_enough_held_back_prompts_calibrates_and_chose_nothing():
 
 
 def test_fewer_held_back_prompts_do_both():
-    held = [Judgement(Kind.WIN, (Pair("p", "a"), Pair("p", "b")), f"g{at}") for at in range(99)]
+    held = [
+        Judgement(Kind.WIN, (Pair("p", "a"), Pair("p", "b")), f"g{at}")
+        for at in range(FEWEST_TO_PART - 1)
+    ]
 
     parts = part_held(held, seed=0)
 
@@ -216,15 +218,19 @@ def test_fewer_held_back_prompts_do_both():
 
 def test_what_chose_the_step_says_nothing_of_what_a_reward_means(pairs):
     """Where the model is wrong about every prompt that chose, it is calibrated all the same."""
-    learned = learned_from(RewardDataset(pairs, [], [], [], "sha256:test"))
-    turned = [Judgement(one.kind, one.items[::-1], one.group) for one in learned.held.choosing]
+    dataset = RewardDataset(pairs, [], [], [], "sha256:test")
+    kept, held = validation_split(collect_judgements(dataset), seed=0)
+    turned = [Judgement(one.kind, one.items[::-1], one.group) for one in held[:90]]
     head = RewardHead(VECTOR, TRUTH, 0.0)
-    know = partial(know_itself, PlantedModel(head), head, good_rating=4.0, seed=0)
 
-    plain = know(learned)
-    misled = know(
-        Learned(learned.dataset, learned.kept, HeldBack(turned, learned.held.calibrating), collect)
-    )
+    plain, misled = (
+        know_itself(
+            PlantedModel(head), head,
+            Learned(dataset, kept, HeldBack(choosing, held[90:]), collect),
+            good_rating=4.0, seed=0,
+        )
+        for choosing in (held[:90], turned)
+    )  # fmt: skip
 
     assert misled.fields["calibration"] == plain.fields["calibration"]
     assert misled.report["calibrated_on"] == "own_prompts"

@@ -27,8 +27,8 @@ _LAST_LAYERS = (
     "make more of further labels, or less."
 )
 _CHOSE = (
-    "The probabilities were fitted on prompts that also chose when training ended, since few were "
-    "held back; intervals come from them too and may be a little too narrow."
+    "Probabilities and intervals come from prompts that also chose when training ended, since few "
+    "were held back; the coverage on held-out rows says what that cost."
 )
 
 _ORDER: tuple[Level, ...] = ("warning", "unknown", "note", "good")

@@ -27,7 +27,7 @@ from shared.errors import NotEnoughData
 from shared.ml.scorer import Pair
 from shared.ml.windows import WindowTokenizer
 
-FEWEST_TO_PART = 100  # held-back prompt groups; half of fewer would pick and calibrate by chance
+FEWEST_TO_PART = 200  # held-back prompt groups; half of fewer chose steps that were clearly worse
 
 _DERIVED = frozenset({"rating", "ranking"})
 
