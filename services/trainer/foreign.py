@@ -179,7 +179,8 @@ def _refuse_without_head(folder: Path) -> None:
 
 def _refuse_without_rewards(scorer: TransformerScorer, name: str) -> None:
     try:
-        rewards = scorer.score(_TRIAL).reward
+        with np.errstate(invalid="ignore"):
+            rewards = scorer.score(_TRIAL).reward
     except (IndexError, RuntimeError) as error:
         raise ArtifactError(
             f"{name} cannot read a window of {scorer.manifest.truncation.response_tokens} tokens "

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shared.logs import get_logger
 from shared.ml.pooled import last_layers
 from shared.ml.windows import PairWindow
 
@@ -88,7 +87,6 @@ def engine_for(asked: str) -> TransformerEngine:
         found = CUDA_BF16
     else:
         found = REFERENCE
-    get_logger("ml").debug("transformer_engine", engine=found.name, asked=asked)
     return found
 
 

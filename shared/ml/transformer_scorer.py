@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from shared.contracts.manifest import RewardManifest
 from shared.errors import ArtifactError
+from shared.logs import get_logger
 from shared.ml.folders import refuse_unsafe_folder, sha256_of_backbone
 from shared.ml.head import probability
 from shared.ml.last_layer import LastLayer, read_last_layer
@@ -147,19 +149,24 @@ def open_transformer_scorer(
     tokenizer = open_windows(
         home, manifest.template, manifest.truncation, separator=manifest.separator
     )
-    model = _open_model(home)
+    model, chosen = _open_model(home), engine_for(engine)
+    kind = getattr(model.config, "model_type", None)
+    get_logger("ml").info("transformer_opened", model_type=kind, engine=chosen.name)
     found = last_layers(model)
     beside = (
         read_last_layer(folder, manifest, width=found[0].in_features) if len(found) == 1 else None
     )
-    return TransformerScorer(manifest, model, tokenizer, beside, engine_for(engine))
+    return TransformerScorer(manifest, model, tokenizer, beside, chosen)
 
 
-def _open_model(folder: Path) -> torch.nn.Module:
+def _open_model(folder: Path) -> Any:
+    import transformers
     from transformers import AutoModelForSequenceClassification
 
+    quiet: Any = transformers.utils.logging
+    quiet.disable_progress_bar()
     try:
-        model: torch.nn.Module = AutoModelForSequenceClassification.from_pretrained(
+        return AutoModelForSequenceClassification.from_pretrained(
             folder,
             use_safetensors=True,
             trust_remote_code=False,
@@ -170,4 +177,3 @@ def _open_model(folder: Path) -> torch.nn.Module:
         raise ArtifactError(
             f"{folder} cannot be opened as a sequence classifier ({type(error).__name__})."
         ) from None
-    return model
