@@ -21,11 +21,14 @@ class ByBody(APIRoute):
 
     def get_route_handler(self) -> Handler:
         """What replies to a request: this route, or that of the dialect its body is in."""
-        own, path = super().get_route_handler(), self.path
-        if path not in FORKS:
+        own = super().get_route_handler()
+        if self.path not in FORKS:
             return own
 
         async def reply(request: Request) -> Response:
+            path: str = request.scope["path"]
+            if path not in FORKS:  # under a dialect's own name there is nothing to tell
+                return await own(request)
             try:
                 told = await _tell(request, path)
             except ClientDisconnect:

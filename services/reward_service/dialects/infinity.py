@@ -40,7 +40,7 @@ class RerankBody(BaseModel):
 
     query: Text
     documents: list[Text] = Field(min_length=1)
-    raw_scores: bool
+    raw_scores: bool = False
     return_documents: bool = False
     top_n: int | None = Field(None, ge=0)
     model: ModelName = None
@@ -50,7 +50,7 @@ class ClassifyBody(BaseModel):
     """Texts that hold prompt and response."""
 
     input: Texts
-    raw_scores: bool
+    raw_scores: bool = False
     model: ModelName = None
 
 

@@ -1,4 +1,4 @@
-"""Text Embeddings Inference: `/rerank` with `texts`, `/predict`, `/similarity`, `/info`, `/health`.
+"""Text Embeddings Inference: `/rerank` with `texts`, `/predict`, `/similarity`, `/info`.
 
 The root path takes what each of them takes, as an inference endpoint does, so that the clients of
 `huggingface_hub` need to know no path.
@@ -10,9 +10,9 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 
-from services.reward_service.deps import Service, ServiceDep
+from services.reward_service.deps import Service
 from services.reward_service.dialects.asking import (
     Asker,
     AskerDep,
@@ -85,14 +85,6 @@ async def any_of_them(
     if isinstance(body, SimilarityBody):
         return await similarity(asker, body)
     return await predict(asker, body)
-
-
-@router.get("/health")
-async def health(service: ServiceDep) -> Response:
-    """200 while there is a live model; vLLM, Infinity and SGLang have it, too."""
-    if service.live.default.model is None:
-        raise not_ready(reason_for(service.live.default))
-    return Response()
 
 
 @router.get("/info")
