@@ -8,7 +8,7 @@ REPORT ?=
 TESTS ?= tests
 .DEFAULT_GOAL := help
 BENCH ?=
-.PHONY: bench-quality bench-ingest bench-ingest-peer bench-quality-full chaos fuzz help install demo test test-fast up down check format lint types contracts openapi docs audit sbom docker-lint bench-masking bench-raters clean
+.PHONY: bench-serving bench-serving-setup bench-serving-long bench-quality bench-ingest bench-ingest-peer bench-quality-full chaos fuzz help install demo test test-fast up down check format lint types contracts openapi docs audit sbom docker-lint bench-masking bench-raters clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,18 @@ bench-ingest: install ## Posts a second beside the ceiling and an ORM commit eac
 bench-ingest-peer: ## Install Phoenix aside, for a row of its own in bench-ingest
 	$(PYTHON) -m venv build/phoenix
 	build/phoenix/bin/python -m pip install --quiet 'arize-phoenix[pg]'
+
+bench-serving-setup: install ## Install infinity-emb aside on the same weights, the peer of bench-serving
+	$(PYTHON) -m venv build/infinity
+	build/infinity/bin/python -m pip install --quiet --disable-pip-version-check 'infinity-emb[torch,server]==0.0.78' \
+	  'transformers==4.48.3' 'pyarrow<20' 'datasets<4' 'pandas<3' 'optimum==1.27' "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m benchmarks.serving.peer_models
+
+bench-serving: install ## /rerank and /score beside infinity-emb and the engine's limits (10 minutes; BENCH="--engine bf16")
+	$(BIN)/python -m benchmarks.serving $(BENCH)
+
+bench-serving-long: install ## Overload, 100 swaps, killed threads, a soak (10 minutes; BENCH="--soak-minutes 60")
+	$(BIN)/python -m benchmarks.serving.long $(BENCH)
 
 chaos: install ## 20,000 posts while Postgres and the API are killed again and again
 	$(BIN)/python benchmarks/chaos.py $(BENCH)

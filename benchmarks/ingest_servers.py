@@ -152,12 +152,12 @@ def serving(
 
 
 def wait_until_ready(
-    port: int, process: subprocess.Popen[bytes], within_s: float = START_S
+    port: int, process: subprocess.Popen[bytes], within_s: float = START_S, path: str = "/healthz"
 ) -> None:
     """Return once the server replies; raises RuntimeError when it ends or takes too long."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline and process.poll() is None:
-        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz"):
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}{path}"):
             return
         time.sleep(0.05)
     raise RuntimeError(f"The server on port {port} did not start.")
