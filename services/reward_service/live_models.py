@@ -166,6 +166,7 @@ class LiveModels:
             while True:
                 self._changed.clear()
                 await self._look()
+                memory.settle()
                 await self._give_back()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._poll_s):
@@ -180,7 +181,6 @@ class LiveModels:
         try:
             for slot in list(self._slots.values()):
                 await self._refresh(slot)
-                self._make_room(slot.reference)
         except Exception as error:  # noqa: BLE001 - following goes on, whatever one look met
             self._lose(error)
         else:
@@ -220,6 +220,7 @@ class LiveModels:
                 self._refuse(slot, version, error)
                 return
         slot.serve(model)
+        self._make_room()
         _log.info("model_live", reference=str(slot.reference), version=version.version)
 
     async def _loaded(self, version: ModelVersion) -> LiveModel:
@@ -276,23 +277,23 @@ class LiveModels:
         if slot.model is None and not self._may_be_empty(reference):
             raise slot.error or _unknown(reference)
         self._slots[reference] = slot
-        self._make_room(reference)
+        self._make_room()
         return slot
 
-    def _make_room(self, newest: Reference) -> None:
+    def _make_room(self) -> None:
         """Forget empty slots, then those asked for longest ago; requests keep their model.
 
-        The live model stays, and so does the newest: to load it again for every request would
-        help nobody.
+        The live model stays, and so does the one asked for last: to load it again for every
+        request would help nobody.
         """
-        others = [key for key in self._slots if key not in {self._default, newest}]
+        others = [key for key in self._slots if key != self._default][:-1]
         others.sort(key=lambda key: self._slots[key].model is not None)
         while not self._fits() and others:
             slot = self._slots.pop(others.pop(0))
             self._metrics.evictions.inc()
             _log.info("model_makes_room", reference=str(slot.reference))
         if not self._fits():
-            _log.warning("models_exceed_memory_budget", reference=str(newest))
+            _log.warning("models_exceed_memory_budget")
 
     def _fits(self) -> bool:
         models = [model.weights for model in self._models()]

@@ -26,6 +26,17 @@ def bytes_together(weights: Collection[Mapping[int, int]]) -> int:
     return sum(by_address.values())
 
 
+def settle() -> None:
+    """End the start of a process that has looked for no garbage meanwhile.
+
+    Libraries and the first model stay until the end: to look through them again and again would
+    stop all threads for a third of a second each time.
+    """
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+
+
 def give_back() -> None:
     """Let the system have what freed models left: the C library keeps it for later otherwise."""
     gc.collect()
