@@ -27,8 +27,8 @@ _LAST_LAYERS = (
     "make more of further labels, or less."
 )
 _CHOSE = (
-    "Probabilities and intervals come from prompts that also chose when training ended, since few "
-    "were held back; the coverage on held-out rows says what that cost."
+    "Probabilities and intervals come from prompts that also chose when training ended, since too "
+    "few were held back to part them."
 )
 
 _ORDER: tuple[Level, ...] = ("warning", "unknown", "note", "good")

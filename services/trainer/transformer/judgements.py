@@ -27,7 +27,7 @@ from shared.errors import NotEnoughData
 from shared.ml.scorer import Pair
 from shared.ml.windows import WindowTokenizer
 
-FEWEST_TO_PART = 200  # held-back prompt groups; half of fewer chose steps that were clearly worse
+FEWEST_TO_PART = 400  # held-back prompt groups; half of fewer chose and calibrated worse than all
 
 _DERIVED = frozenset({"rating", "ranking"})
 
