@@ -78,10 +78,10 @@ CUDA_BF16 = TransformerEngine(
 
 
 def engine_for(asked: str) -> TransformerEngine:
-    """The engine for `auto`, `fp32`, `bf16` or `int8`.
+    """The engine for `fitted`, `auto`, `fp32` or `bf16`.
 
-    `auto` and `bf16` are bf16 on a GPU where there is one that has it. Everything else is the
-    reference: fp32 on the CPU.
+    `auto` and `bf16` are bf16 on a GPU where there is one that has it. Everything else is what
+    rewards are stored from: fp32 on the CPU.
     """
     if asked in ("auto", "bf16") and torch.cuda.is_available() and torch.cuda.is_bf16_supported():
         found = CUDA_BF16

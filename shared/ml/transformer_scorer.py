@@ -47,12 +47,17 @@ class TransformerScorer:
         self._model = placed(model, engine)
         self._tokenizer = tokenizer
         self._last_layer = last_layer
-        self.engine = engine
+        self._engine = engine
 
     @property
     def manifest(self) -> RewardManifest:
         """What the model is."""
         return self._manifest
+
+    @property
+    def engine(self) -> str:
+        """Name of the arithmetic, such as `transformers-fp32`."""
+        return self._engine.name
 
     def told_by(self, manifest: RewardManifest) -> "TransformerScorer":
         """The same model with what another manifest says its rewards mean."""
@@ -117,7 +122,7 @@ class TransformerScorer:
     def _batches(
         self, windows: Sequence[PairWindow]
     ) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
-        return self.engine.batches(windows, pad=padding_of(self._model))
+        return self._engine.batches(windows, pad=padding_of(self._model))
 
     def _run(self, batch: dict[str, torch.Tensor]) -> NDArray[np.float64]:
         """The rewards of one batch of u windows, shape (u,)."""
@@ -128,7 +133,7 @@ class TransformerScorer:
 
 
 def open_transformer_scorer(
-    folder: Path, manifest: RewardManifest, *, threads: int = 1, engine: str = "fp32"
+    folder: Path, manifest: RewardManifest, *, threads: int = 1, engine: str = "fitted"
 ) -> TransformerScorer:
     """The scorer of a transformer artifact, its weights checked against the pinned hash.
 
@@ -136,7 +141,7 @@ def open_transformer_scorer(
         folder: the artifact.
         manifest: what it says of itself.
         threads: torch threads of this process.
-        engine: `auto`, `fp32`, `bf16` or `int8`; see `engine_for`.
+        engine: `fitted`, `auto`, `fp32` or `bf16`; see `engine_for`.
 
     Raises:
         ArtifactError: the weights are unsafe, changed, or cannot be opened.
