@@ -21,6 +21,7 @@ from benchmarks.serving.models import SECRET
 from benchmarks.serving.texts import CANDIDATES, Texts
 from benchmarks.serving.work import Shape, flop, multiply
 from shared.ml.artifact import load_scorer
+from shared.ml.engines import EngineChoice
 from shared.ml.scorer import Pair, Scorer
 
 REQUESTS = 400
@@ -32,16 +33,17 @@ Order = dict[str, Any]
 class Engine:
     """The served artifact with its engine, and the reference in fp32."""
 
-    def __init__(self, folder: Path, reference: Path, *, engine: str, threads: int) -> None:
-        self.scorer = opened(folder, engine)
-        self.reference = opened(reference, "fp32")
+    def __init__(
+        self, folder: Path, reference: Path, *, engine: EngineChoice, threads: int
+    ) -> None:
+        self.scorer = load_scorer(folder, secret=SECRET.encode(), engine=engine)
+        self.reference = load_scorer(reference, secret=SECRET.encode(), engine="fp32")
         self.threads = threads
-        self.engine = self.scorer.manifest.backbone.engine
         self.shape = Shape.of_default_encoder()
 
     def about(self, _: Order) -> Order:
         """Which engine it is."""
-        return {"engine": self.engine, "torch": torch.__version__}
+        return {"engine": self.scorer.engine, "torch": torch.__version__}
 
     def rerank(self, order: Order) -> Order:
         """Requests of ten candidates, one after the other on every thread."""
@@ -71,7 +73,7 @@ class Engine:
 
     def multiply(self, order: Order) -> Order:
         """The encoder's matrix products alone, in the engine's precision."""
-        work = multiply(self.shape, self.engine)
+        work = multiply(self.shape, self.scorer.engine)
         done, lock = [0.0], threading.Lock()
         began = time.perf_counter()
 
@@ -112,13 +114,6 @@ class Engine:
         return {"probability": self.scorer.score(pairs).probability.tolist()}
 
 
-def opened(folder: Path, engine: str) -> Scorer:
-    import inspect
-
-    more = {"engine": engine} if "engine" in inspect.signature(load_scorer).parameters else {}
-    return load_scorer(folder, secret=SECRET.encode(), **more)
-
-
 def drawn(texts: Texts, number: int) -> list[list[Pair]]:
     """So many requests of ten candidates."""
     queries = (texts.query() for _ in range(number))
@@ -154,7 +149,7 @@ def _scored(
 def main(
     folder: Path,
     reference: Annotated[Path, typer.Option()],
-    engine: Annotated[str, typer.Option()] = "auto",
+    engine: Annotated[EngineChoice, typer.Option()] = "auto",
     threads: Annotated[int, typer.Option()] = 2,
 ) -> None:
     """Answer orders until the input ends."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -96,7 +97,7 @@ class InProcess:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def ask(self, do: str, **order: object) -> dict[str, object]:
+    def ask(self, do: str, **order: object) -> dict[str, Any]:
         """What it answers to one order."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -105,7 +106,7 @@ class InProcess:
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError("The engine's process ended; see its error above.")
-        answer: dict[str, object] = json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
 

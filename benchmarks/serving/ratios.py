@@ -63,9 +63,11 @@ def ratios(results: Results, ceilings: Ceilings) -> dict[str, Any]:
         for name in RERANK
         if "infinity" in results.get(name, {})
     }
-    found: dict[str, Any] = (
-        {"times_infinity": min(times.values()), "times_by_clients": times} if times else {}
-    )
+    found: dict[str, Any] = {}
+    if times:
+        cpu = {name: _cpu_times(results[name]) for name in times}
+        found["times_infinity"], found["times_infinity_by_clients"] = min(times.values()), times
+        found["cpu_times_infinity"], found["cpu_times_infinity_by_clients"] = min(cpu.values()), cpu
     found |= _single(results.get("single", {})) | _owners(results)
     engine = [one["candidates_per_s"] for one in ceilings["engine"]]
     if "rerank_8_clients" in results:
@@ -83,8 +85,9 @@ def _single(sides: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
     p50 = {side: statistics.median(one.run.p50_ms for one in runs) for side, runs in sides.items()}
     if not {"infinity", "infinity_embeddings"} <= p50.keys():
         return {}
-    least = min(p50["infinity"], p50["infinity_embeddings"])
-    return {"score_p50_of_infinity": round(p50["ours_score"] / least, 3)}
+    ours = p50.pop("ours_score")
+    by_route = {side: round(ours / other, 3) for side, other in p50.items()}
+    return {"score_p50_of_infinity": max(by_route.values()), "score_p50_by_route": by_route}
 
 
 def _owners(results: Results) -> dict[str, Any]:
@@ -113,6 +116,15 @@ def _rates(runs: Sequence[Measured]) -> list[float]:
 
 def _paired(ours: Sequence[Measured], theirs: Sequence[Measured]) -> float:
     return _median_ratio(_rates(ours), _rates(theirs))
+
+
+def _cpu_times(sides: Mapping[str, Sequence[Measured]]) -> float:
+    """How much more CPU time the peer takes a candidate; other work moves this less than rates."""
+    spent = {
+        side: statistics.median(one.server_cpu_s / one.scored for one in runs)
+        for side, runs in sides.items()
+    }
+    return round(spent["infinity"] / spent["ours"], 3)
 
 
 def _median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:

@@ -59,6 +59,11 @@ class Measured:
         """Candidates scored a second."""
         return self.run.per_s * self.candidates
 
+    @property
+    def scored(self) -> int:
+        """Candidates scored."""
+        return self.run.statuses.get(200, 0) * self.candidates
+
 
 def sides(deployment: Deployment, ours: Server, infinity: Server | None) -> dict[str, Side]:
     """Everyone who can be asked."""

@@ -117,4 +117,4 @@ def _sample(server: Server, since: Sequence[tuple[Reply, int]], *, minute: float
 
 
 def _median(samples: Sequence[Sample], name: str) -> float:
-    return statistics.median(getattr(sample, name) for sample in samples)
+    return float(statistics.median(getattr(sample, name) for sample in samples))
