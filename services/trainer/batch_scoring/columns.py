@@ -8,13 +8,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from shared.contracts.scoring import Message, render_messages
 from shared.errors import InvalidInput
-from shared.ml.scorer import Pair
+from shared.ml.scorer import Pair, Turn
 
 _MESSAGES = "messages"
 _PROMPTS = ("prompt", "user_query", "query", "user_prompt", "question", "instruction", _MESSAGES)
 _RESPONSES = ("response", "agent_response", "ai_response", "output", "answer")
 _COMPARED = ("chosen", "rejected")
 _ASSISTANT = "assistant"
+Prompt = str | list[Message]
+
 _conversation = TypeAdapter(list[Message])
 
 
@@ -83,30 +85,34 @@ def pairs_of(values: Mapping[str, Any], roles: Roles) -> list[Pair]:
     Raises:
         BadRow: a column is missing, or holds something else.
     """
-    prompt = None if roles.prompt is None else _prompt(values, roles.prompt)
+    prompt = None if roles.prompt is None else _cell(values, roles.prompt)
     return [_pair(values, column, prompt) for column in roles.responses.values()]
 
 
-def _pair(values: Mapping[str, Any], column: str, prompt: str | None) -> Pair:
+def _pair(values: Mapping[str, Any], column: str, prompt: Prompt | None) -> Pair:
     cell = _cell(values, column)
     if isinstance(cell, str):
         if prompt is None:
             raise BadRow("there is no prompt; name its column with --prompt-column")
-        return Pair(prompt, cell)
+        return _paired(prompt, cell)
     *before, last = cell
     if last.role != _ASSISTANT:
         raise BadRow(f"the conversation in `{column}` does not end with the assistant")
     if prompt is None and not before:
         raise BadRow(f"the conversation in `{column}` has no turn before the response")
-    return Pair(render_messages(before) if prompt is None else prompt, last.content)
+    return _paired(before if prompt is None else prompt, last.content)
 
 
-def _prompt(values: Mapping[str, Any], column: str) -> str:
-    cell = _cell(values, column)
-    return cell if isinstance(cell, str) else render_messages(cell)
+def _paired(prompt: Prompt, response: str) -> Pair:
+    """A pair as `/score` makes it: the turns of a conversation stay beside its text."""
+    if isinstance(prompt, str):
+        return Pair(prompt, response)
+    is_one_question = [turn.role for turn in prompt] == ["user"]
+    turns = tuple(Turn(turn.role, turn.content) for turn in prompt)
+    return Pair(render_messages(prompt), response, () if is_one_question else turns)
 
 
-def _cell(values: Mapping[str, Any], column: str) -> str | list[Message]:
+def _cell(values: Mapping[str, Any], column: str) -> Prompt:
     """A text, or a conversation: as a list, or in a column of that name as JSON."""
     value = values.get(column)
     if value is None:
