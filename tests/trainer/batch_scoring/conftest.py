@@ -83,11 +83,11 @@ def json_lines(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def score(model: OpenModel, model_folder: Path) -> Callable[..., Tally]:
-    """Scores a file into another one, as the command does."""
+    """Scores a file into another one, as the command does; `by` changes parts of the model."""
 
-    def run(file: Path, output: Path, *, scorer: Any = None, **wishes: Any) -> Tally:
+    def run(file: Path, output: Path, *, by: Any = None, **wishes: Any) -> Tally:
         wanted = Wanted(file, format_of(file), output, format_of(output), **wishes)
-        used = replace(model, scorer=scorer) if scorer else model
+        used = replace(model, **(by or {}))
         return score_file(prepare(wanted), model_folder, used, lambda *_: None)
 
     return run
