@@ -109,6 +109,28 @@ def test_a_decoder_without_padding_learns_from_ratings_and_comparisons(tmp_path:
     assert all(WORDS[window.ids[-1]] == "[SEP]" for window in windows)
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of peft
+@pytest.mark.parametrize("rank", [0, 2])
+def test_what_is_remembered_is_what_the_pretrained_model_says(tmp_path: Path, rank: int) -> None:
+    folder = save_tiny_llama(tmp_path / "tiny")
+    kept, held = validation_split(collect_judgements(feedback()), seed=1)
+    params = TransformerParams(
+        epochs=1, batch_size=8, learning_rate=1e-2, max_tokens=24, lora_rank=rank
+    )
+    remember = [kept[0].items[0], held[0].items[0]]
+
+    tuned = fine_tune(
+        resolve_backbone(str(folder)), kept, held, params, work=tmp_path / "work",
+        progress=lambda *_: None, remember=remember,
+    )  # fmt: skip
+
+    pretrained = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    for pair, window in zip(remember, tuned.tokenizer.windows(remember), strict=True):
+        read = pretrained(input_ids=torch.tensor([window.ids])).last_hidden_state[0]
+        last = read[-2]  # the end token, which it is padded with, counts as padding
+        assert tuned.untouched[pair] == pytest.approx(last.detach().numpy(), abs=1e-5)
+
+
 def test_a_tokenizer_without_padding_and_end_is_refused_with_what_to_do(tmp_path: Path) -> None:
     folder = save_tiny_llama(tmp_path)
     config = folder / "tokenizer_config.json"
