@@ -4,6 +4,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -12,7 +13,7 @@ from shared.errors import ArtifactError
 from shared.ml.backbones import default_encoder_folder, is_default_encoder
 from shared.ml.domain import read_domain
 from shared.ml.encoder import Encoder, open_encoder
-from shared.ml.folders import refuse_unsafe_folder, sha256_of_backbone, sha256_of_file
+from shared.ml.folders import refuse_unsafe_folder, sha256_of_file
 from shared.ml.golden import check_golden, write_golden
 from shared.ml.head import read_head
 from shared.ml.posterior import read_posterior
@@ -20,13 +21,22 @@ from shared.ml.scorer import EmbeddingScorer, Scorer
 from shared.ml.staging import staged_folder
 from shared.ml.steps import ProcessScorer
 
+if TYPE_CHECKING:
+    from shared.ml.engines import EngineChoice
+
 Wrap = Callable[[Encoder], Encoder]
 
 MANIFEST_FILE = "reward_model.json"
 
 
 def load_scorer(
-    folder: Path, *, secret: bytes, threads: int = 1, verify: bool = True, wrap: Wrap | None = None
+    folder: Path,
+    *,
+    secret: bytes,
+    threads: int = 1,
+    engine: "EngineChoice" = "fitted",
+    verify: bool = True,
+    wrap: Wrap | None = None,
 ) -> Scorer:
     """A scorer whose manifest, files, backbone and golden rows have been checked.
 
@@ -34,6 +44,7 @@ def load_scorer(
         folder: an artifact folder as `write_artifact` leaves it.
         secret: the deployment's signing secret.
         threads: torch threads of this process.
+        engine: what computes the rewards; golden rows may differ by what it is known to be off.
         verify: also score a sample of the golden rows; signature and hashes are always checked.
         wrap: what the scorer uses in place of its encoder, such as one that remembers.
 
@@ -43,7 +54,7 @@ def load_scorer(
     refuse_unsafe_folder(folder)
     manifest = read_manifest(folder, secret=secret)
     _check_files(folder, manifest)
-    scorer = open_scorer(folder, manifest, threads=threads, wrap=wrap)
+    scorer = open_scorer(folder, manifest, threads=threads, engine=engine, wrap=wrap)
     if verify:
         check_golden(folder, scorer)
     return scorer
@@ -114,32 +125,36 @@ def amend_manifest(folder: Path, changes: Mapping[str, object], *, secret: bytes
 
 
 def open_scorer(
-    folder: Path, manifest: RewardManifest, *, threads: int = 1, wrap: Wrap | None = None
+    folder: Path,
+    manifest: RewardManifest,
+    *,
+    threads: int = 1,
+    engine: "EngineChoice" = "fitted",
+    wrap: Wrap | None = None,
 ) -> Scorer:
     """The scorer a trusted manifest describes; its backbone is checked against the pinned hash.
 
     Raises:
         ArtifactError: the backbone or the head is missing or is not what the manifest names.
     """
-    found = _open_plain(folder, manifest, threads, wrap)
-    return ProcessScorer(found) if manifest.process else found
-
-
-def _open_plain(folder: Path, manifest: RewardManifest, threads: int, wrap: Wrap | None) -> Scorer:
     if manifest.kind == "transformer":
         from shared.ml.transformer_scorer import open_transformer_scorer
 
-        return open_transformer_scorer(folder, manifest, threads=threads)
+        found: Scorer = open_transformer_scorer(folder, manifest, threads=threads, engine=engine)
+    else:
+        home = _backbone_folder(folder, manifest)
+        encoder = open_encoder(home, threads=threads, engine=engine)
+        found = _open_embedding(folder, manifest, encoder, wrap)
+    return ProcessScorer(found) if manifest.process else found
+
+
+def _open_embedding(
+    folder: Path, manifest: RewardManifest, encoder: Encoder, wrap: Wrap | None
+) -> Scorer:
     backbone = manifest.backbone
-    home = _backbone_folder(folder, manifest)
-    if sha256_of_backbone(home) != backbone.sha256:
+    if encoder.sha256 != backbone.sha256:
         raise ArtifactError(
-            f"The encoder {backbone.name} in {home} is not the one this model was trained on."
-        )
-    encoder = open_encoder(home, threads=threads)
-    if encoder.engine != backbone.engine:
-        raise ArtifactError(
-            f"This model needs the engine {backbone.engine}, this process has {encoder.engine}."
+            f"The encoder {backbone.name} of {folder} is not the one this model was trained on."
         )
     head = read_head(folder, manifest.features, dim=encoder.dim)
     domain = read_domain(folder, manifest.domain, dim=encoder.dim) if manifest.domain else None

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -15,6 +15,9 @@ from shared.errors import ArtifactError
 from shared.logs import get_logger
 from shared.ml.folders import read_json, refuse_unsafe_folder, sha256_of_backbone
 from shared.ml.tokens import TextTokenizer
+
+if TYPE_CHECKING:
+    from shared.ml.engines import EngineChoice
 
 VIEWS = 3
 EMBEDDING, MIDDLE, PEAK = range(VIEWS)
@@ -86,37 +89,42 @@ class Pooling:
     max_tokens: int
 
 
-_open_encoders: WeakValueDictionary[tuple[str, int], Encoder] = WeakValueDictionary()
+_open_encoders: WeakValueDictionary[tuple[str, str], Encoder] = WeakValueDictionary()
 _opening = threading.Lock()
 
 
-def open_encoder(folder: Path, *, threads: int = 1) -> Encoder:
+def open_encoder(folder: Path, *, threads: int = 1, engine: "EngineChoice" = "fitted") -> Encoder:
     """The encoder in a model folder; models that share weights share one copy in memory.
 
     Args:
         folder: a BERT-family or sentence-transformers folder with safetensors weights.
         threads: torch threads of this process; one is best for small models on shared cores.
+        engine: what computes; an architecture without faster ways runs in plain fp32 whatever is
+            asked, and the log says so. Reading for a head to be fitted is `fitted`: fp32.
 
     Raises:
         ArtifactError: the folder is missing, unsafe, or no encoder Heed can read.
     """
     import torch
 
-    from shared.ml.packed import PackedBert, is_packable
+    from shared.ml.engines import FP32, arithmetic_for
+    from shared.ml.packed import PackedBert, is_packable, packed_engine
     from shared.ml.plain import PlainEncoder
 
     refuse_unsafe_folder(folder)
-    key = (sha256_of_backbone(folder), threads)
+    sha256, config = sha256_of_backbone(folder), read_json(folder / "config.json")
+    arithmetic = arithmetic_for(engine) if is_packable(config) else None
     with _opening:
         torch.set_num_threads(threads)
+        key = sha256, packed_engine(arithmetic or FP32)
         found = _open_encoders.get(key)
         if found is None:
-            pooling, config = read_pooling(folder), read_json(folder / "config.json")
-            if is_packable(config):
-                found = PackedBert(folder, pooling, sha256=key[0])
+            pooling = read_pooling(folder)
+            if arithmetic is not None:
+                found = PackedBert(folder, pooling, sha256=sha256, arithmetic=arithmetic)
             else:
                 get_logger("ml").info("encoder_fallback", model_type=config.get("model_type"))
-                found = PlainEncoder(folder, pooling, sha256=key[0])
+                found = PlainEncoder(folder, pooling, sha256=sha256)
             _open_encoders[key] = found
         return found
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from shared.errors import ArtifactError
+from shared.ml.engines import tolerance_of
 from shared.ml.scorer import Pair, Scorer
 
 GOLDEN_FILE = "golden.jsonl"
@@ -60,10 +61,13 @@ def check_golden(folder: Path, scorer: Scorer, *, rows: int = _SAMPLE) -> None:
     sample = [stored[at] for at in np.linspace(0, len(stored) - 1, rows).astype(int)]
     rewards = scorer.score([pair for pair, _ in sample]).reward
     worst = float(np.max(np.abs(rewards - np.array([reward for _, reward in sample]))))
-    if not worst <= golden.tolerance:
+    fitted = scorer.manifest.backbone.engine
+    accepted = tolerance_of(scorer.engine, fitted, golden.tolerance)
+    if not worst <= accepted:
         raise ArtifactError(
             f"{folder} scores its golden rows {worst:.2g} away from what was stored (at most "
-            f"{golden.tolerance:g} is accepted); retrain it on this engine or restore the artifact."
+            f"{accepted:g} is accepted on {scorer.engine}); restore the artifact, or serve it on "
+            f"the engine it was fitted on, {fitted}."
         )
 
 

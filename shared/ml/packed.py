@@ -1,7 +1,10 @@
 """BERT over one flat row of tokens: no padding, attention per text, the same vector in any batch.
 
 Differs from `transformers`' BertModel only in layout. Texts are laid end to end; every matrix
-product runs over all their tokens at once and only attention looks at one text at a time.
+product runs over all their tokens at once and only attention looks at one text at a time. Products
+may be in a lower precision; what layers add to and the norms are in fp32.
+
+Legend: t tokens of a batch with its slack, d width of a hidden state.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +21,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.errors import ArtifactError
+from shared.ml.attention import attend
 from shared.ml.encoder import VIEWS, Depth, Pooling
+from shared.ml.engines import FP32, Arithmetic
 from shared.ml.folders import read_json
+from shared.ml.products import Product, product, slack
 from shared.ml.tokens import TextTokenizer
 
-_ROWS = 16  # products over fewer rows take another kernel, whose last bits differ
-_TOKENS_PER_BATCH = 1024  # larger batches leave the cache and were slower
+Ids = Sequence[int]
+Norm = tuple[Tensor, Tensor]
 
 
 def is_packable(config: Mapping[str, object]) -> bool:
@@ -36,114 +42,178 @@ def is_packable(config: Mapping[str, object]) -> bool:
 
 
 @dataclass(frozen=True)
-class _Layer:
-    """Weights of one block; `qkv` holds query, key and value, shape (3 · dim, dim)."""
+class Batch:
+    """Texts laid end to end, with slack behind them.
 
-    qkv: tuple[Tensor, Tensor]
-    attended: tuple[Tensor, Tensor]
-    attended_norm: tuple[Tensor, Tensor]
-    wide: tuple[Tensor, Tensor]
-    narrow: tuple[Tensor, Tensor]
-    norm: tuple[Tensor, Tensor]
+    Attributes:
+        ids, places: token and position of each row, shape (t,).
+        types: which part of a pair each row belongs to, shape (t,); None: all to the first.
+        bounds: where texts begin and end, one more than there are texts.
+    """
+
+    ids: Tensor
+    places: Tensor
+    types: Tensor | None
+    bounds: Sequence[int]
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """First row of each text and the row after its last."""
+        return list(pairwise(self.bounds))
+
+
+def lay_out(texts: Sequence[Ids], types: Sequence[Ids] | None, *, device: str = "cpu") -> Batch:
+    """Some texts, and by token the part of the pair it belongs to, as one batch."""
+    lengths = [len(ids) for ids in texts]
+    bounds = [0, *accumulate(lengths)]
+    empty = slack(bounds[-1])
+    return Batch(
+        ids=torch.tensor([*(one for ids in texts for one in ids), *[0] * empty], device=device),
+        places=torch.cat([torch.arange(n, device=device) for n in [*lengths, empty]]),
+        types=None
+        if types is None
+        else torch.tensor([*(one for row in types for one in row), *[0] * empty], device=device),
+        bounds=bounds,
+    )
+
+
+def batches(texts: Sequence[Ids], most_tokens: int) -> Iterator[slice]:
+    """Consecutive texts of so many tokens together, or a single longer one."""
+    start = size = 0
+    for at, ids in enumerate(texts):
+        if at > start and size + len(ids) > most_tokens:
+            yield slice(start, at)
+            start, size = at, 0
+        size += len(ids)
+    if start < len(texts):
+        yield slice(start, len(texts))
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Weights of one block; `qkv` gives query, key and value side by side, 3 · d wide."""
+
+    qkv: Product
+    attended: Product
+    attended_norm: Norm
+    wide: Product
+    narrow: Product
+    norm: Norm
+
+
+class PackedLayers:
+    """Embeddings and blocks of a BERT; gives the hidden states of batches."""
+
+    def __init__(
+        self, weights: Mapping[str, Tensor], config: Mapping[str, object], arithmetic: Arithmetic
+    ) -> None:
+        """Take the weights of a BERT that `is_packable`, names without `bert.`.
+
+        Raises:
+            ArtifactError: some weights are missing.
+        """
+        self.arithmetic = arithmetic
+        self.width = int(str(config["hidden_size"]))
+        self._heads = int(str(config["num_attention_heads"]))
+        self._epsilon = float(str(config.get("layer_norm_eps", 1e-12)))
+        device = arithmetic.device
+        words, positions, types = (
+            _one(weights, f"embeddings.{kind}_embeddings.weight").to(device)
+            for kind in ("word", "position", "token_type")
+        )
+        self._words, self._types, self._positions = words, types, positions
+        self._norm = _norm(weights, "embeddings.LayerNorm", device)
+        self.layers = [
+            _layer(weights, f"encoder.layer.{index}", arithmetic)
+            for index in range(int(str(config["num_hidden_layers"])))
+        ]
+
+    def states(self, batch: Batch) -> Iterator[Tensor]:
+        """Hidden states before each block and after the last, each of shape (t, d), in fp32."""
+        types = self._types[0] if batch.types is None else self._types[batch.types]
+        rows = self._words[batch.ids] + (self._positions[batch.places] + types)
+        rows = self._norm_rows(rows, self._norm)
+        spans = batch.spans
+        for layer in self.layers:
+            yield rows
+            rows = self._block(rows, layer, spans)
+        yield rows
+
+    def _block(self, rows: Tensor, layer: _Layer, spans: Sequence[tuple[int, int]]) -> Tensor:
+        mixed = attend(layer.qkv(rows), spans, heads=self._heads)
+        rows = self._norm_rows(rows + layer.attended(mixed), layer.attended_norm)
+        return self._norm_rows(rows + layer.narrow(layer.wide.gelu(rows)), layer.norm)
+
+    def _norm_rows(self, rows: Tensor, weights: Norm) -> Tensor:
+        return functional.layer_norm(rows, (self.width,), *weights, eps=self._epsilon)
 
 
 class PackedBert:
-    """A BERT-family encoder in fp32 on the CPU; see `shared.ml.encoder.Encoder`."""
+    """A BERT-family encoder; see `shared.ml.encoder.Encoder`."""
 
-    engine = "torch-packed-fp32"
-
-    def __init__(self, folder: Path, pooling: Pooling, *, sha256: str) -> None:
+    def __init__(
+        self, folder: Path, pooling: Pooling, *, sha256: str, arithmetic: Arithmetic = FP32
+    ) -> None:
         """Read the weights of a folder that `is_packable`.
 
         Raises:
             ArtifactError: there are no safetensors weights, or some are missing.
         """
-        config = read_json(folder / "config.json")
+        self.engine = packed_engine(arithmetic)
         self.sha256 = sha256
         self.tokenizer = TextTokenizer(folder)
         self.max_tokens = pooling.max_tokens
-        self.dim = int(str(config["hidden_size"]))
-        self._heads = int(str(config["num_attention_heads"]))
-        self._epsilon = float(str(config.get("layer_norm_eps", 1e-12)))
         self._pooling = pooling
-        weights = _read_weights(folder)
-        self._words = weights["embeddings.word_embeddings.weight"]
-        types = weights["embeddings.token_type_embeddings.weight"]
-        self._positions = weights["embeddings.position_embeddings.weight"] + types[0]
-        self._norm = _both(weights, "embeddings.LayerNorm")
-        layers = range(int(str(config["num_hidden_layers"])))
-        self._layers = [_read_layer(weights, f"encoder.layer.{index}") for index in layers]
+        self._layers = PackedLayers(
+            read_weights(folder), read_json(folder / "config.json"), arithmetic
+        )
+        self.dim = self._layers.width
 
-    def embed(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def embed(self, token_ids: Sequence[Ids]) -> NDArray[np.float32]:
         """Embeddings of rows of ids (special tokens included), shape (n, dim)."""
         return self.views(token_ids)[:, 0]
 
-    def views(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def views(self, token_ids: Sequence[Ids]) -> NDArray[np.float32]:
         """Embedding, middle and peak of rows of ids, shape (n, VIEWS, dim)."""
+        if not token_ids:
+            return np.empty((0, VIEWS, self.dim), np.float32)
+        arithmetic = self._layers.arithmetic
         with torch.inference_mode():
-            batches = [self._view_batch(batch) for batch in _batches(token_ids)]
-        return torch.cat(batches).numpy() if batches else np.empty((0, VIEWS, self.dim), np.float32)
+            found = [
+                self._view_batch(lay_out(token_ids[some], None, device=arithmetic.device))
+                for some in batches(token_ids, arithmetic.batch_tokens)
+            ]
+            return torch.cat(found).cpu().numpy()
 
-    def _view_batch(self, batch: Sequence[Sequence[int]]) -> Tensor:
-        lengths = [len(ids) for ids in batch]
-        bounds = [0, *accumulate(lengths)]
-        slack = -bounds[-1] % _ROWS
-        flat = torch.tensor([*(token for ids in batch for token in ids), *[0] * slack])
-        places = torch.cat([torch.arange(n) for n in [*lengths, slack]])
-        rows = self._norm_rows(self._words[flat] + self._positions[places], self._norm)
-        spans = list(pairwise(bounds))
-        depth = Depth(len(self._layers))
-        middle, peak = torch.zeros_like(rows), rows
-        for at, layer in enumerate(self._layers):
-            middle = middle + rows if at in depth.middle else middle
+    def _view_batch(self, batch: Batch) -> Tensor:
+        depth = Depth(len(self._layers.layers))
+        middle = peak = rows = torch.zeros(())
+        for at, rows in enumerate(self._layers.states(batch)):
+            middle = middle.to(rows) + rows if at in depth.middle else middle
             peak = rows if at == depth.peak else peak
-            rows = self._block(rows, layer, spans)
         middle = middle / len(depth.middle)
         views = [
             torch.stack([self._pool(rows[a:b]), middle[a:b].mean(dim=0), peak[a:b].amax(dim=0)])
-            for a, b in spans
+            for a, b in batch.spans
         ]
         return torch.stack(views)
-
-    def _block(self, rows: Tensor, layer: _Layer, spans: Sequence[tuple[int, int]]) -> Tensor:
-        mixed = functional.linear(self._attend(rows, layer, spans), *layer.attended)
-        rows = self._norm_rows(rows + mixed, layer.attended_norm)
-        wide = functional.gelu(functional.linear(rows, *layer.wide))
-        return self._norm_rows(rows + functional.linear(wide, *layer.narrow), layer.norm)
-
-    def _attend(self, rows: Tensor, layer: _Layer, spans: Sequence[tuple[int, int]]) -> Tensor:
-        packed = functional.linear(rows, *layer.qkv)
-        # (rows, 3 · dim) -> (3, heads, rows, dim / heads)
-        split = packed.view(len(rows), 3, self._heads, -1).permute(1, 2, 0, 3)
-        mixed = torch.zeros_like(rows)
-        for start, end in spans:
-            query, key, value = split[:, None, :, start:end]
-            attended = functional.scaled_dot_product_attention(query, key, value)
-            mixed[start:end] = attended[0].transpose(0, 1).reshape(end - start, self.dim)
-        return mixed
-
-    def _norm_rows(self, rows: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
-        return functional.layer_norm(rows, (self.dim,), *weights, eps=self._epsilon)
 
     def _pool(self, rows: Tensor) -> Tensor:
         pooled = rows[0] if self._pooling.mode == "cls" else rows.mean(dim=0)
         return functional.normalize(pooled, dim=0) if self._pooling.is_normalised else pooled
 
 
-def _batches(token_ids: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
-    batch: list[Sequence[int]] = []
-    size = 0
-    for ids in token_ids:
-        if batch and size + len(ids) > _TOKENS_PER_BATCH:
-            yield batch
-            batch, size = [], 0
-        batch.append(ids)
-        size += len(ids)
-    if batch:
-        yield batch
+def packed_engine(arithmetic: Arithmetic) -> str:
+    """Name of the packed engine in some arithmetic, as manifests and metrics have it."""
+    return f"torch-packed-{arithmetic.name}"
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """All weights of a folder by name, without the prefix `bert.`, in fp32.
+
+    Raises:
+        ArtifactError: there are no safetensors weights, or they cannot be read.
+    """
     paths = sorted(folder.glob("*.safetensors"))
     if not paths:
         raise ArtifactError(
@@ -158,20 +228,33 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     return {name.removeprefix("bert."): tensor.float() for name, tensor in loaded.items()}
 
 
-def _read_layer(weights: Mapping[str, Tensor], at: str) -> _Layer:
-    parts = [_both(weights, f"{at}.attention.self.{name}") for name in ("query", "key", "value")]
+def _layer(weights: Mapping[str, Tensor], at: str, arithmetic: Arithmetic) -> _Layer:
+    def multiplied(*names: str) -> Product:
+        parts = [[_one(weights, f"{at}.{name}.{kind}") for name in names] for kind in _KINDS]
+        weight, bias = (torch.cat(some) for some in parts)
+        return product(weight, bias, dtype=arithmetic.dtype, device=arithmetic.device)
+
+    own = "attention.self"
     return _Layer(
-        qkv=(torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])),
-        attended=_both(weights, f"{at}.attention.output.dense"),
-        attended_norm=_both(weights, f"{at}.attention.output.LayerNorm"),
-        wide=_both(weights, f"{at}.intermediate.dense"),
-        narrow=_both(weights, f"{at}.output.dense"),
-        norm=_both(weights, f"{at}.output.LayerNorm"),
+        qkv=multiplied(f"{own}.query", f"{own}.key", f"{own}.value"),
+        attended=multiplied("attention.output.dense"),
+        attended_norm=_norm(weights, f"{at}.attention.output.LayerNorm", arithmetic.device),
+        wide=multiplied("intermediate.dense"),
+        narrow=multiplied("output.dense"),
+        norm=_norm(weights, f"{at}.output.LayerNorm", arithmetic.device),
     )
 
 
-def _both(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
+_KINDS = ("weight", "bias")
+
+
+def _norm(weights: Mapping[str, Tensor], name: str, device: str) -> Norm:
+    weight, bias = (_one(weights, f"{name}.{kind}").to(device) for kind in _KINDS)
+    return weight, bias
+
+
+def _one(weights: Mapping[str, Tensor], name: str) -> Tensor:
     try:
-        return weights[f"{name}.weight"], weights[f"{name}.bias"]
+        return weights[name]
     except KeyError:
         raise ArtifactError(f"The encoder's weights lack {name}; the file is incomplete.") from None

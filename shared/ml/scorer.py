@@ -139,6 +139,10 @@ class Scorer(Protocol):
     def manifest(self) -> RewardManifest:
         """What the model is."""
 
+    @property
+    def engine(self) -> str:
+        """What computes the rewards, such as `torch-packed-fp32`."""
+
     def score(self, pairs: Sequence[Pair], *, details: bool = False) -> Scores:
         """Scores of some pairs, with all that the model can say of them when asked for details."""
 
@@ -259,6 +263,11 @@ class EmbeddingScorer:
     def manifest(self) -> RewardManifest:
         """What the model is."""
         return self._manifest
+
+    @property
+    def engine(self) -> str:
+        """What computes the rewards."""
+        return self._reader.encoder.engine
 
     def score(self, pairs: Sequence[Pair], *, details: bool = False) -> Scores:
         """Scores of some pairs, with all that the model can say of them when asked for details."""

@@ -51,6 +51,11 @@ class ProcessScorer:
         """What the model is."""
         return self.of_steps.manifest
 
+    @property
+    def engine(self) -> str:
+        """What computes the rewards."""
+        return self.of_steps.engine
+
     def score_steps(self, prompt: str, steps: Sequence[str]) -> Scores:
         """Scores of each step of some reasoning, given the prompt and the steps before it."""
         return self.of_steps.score(

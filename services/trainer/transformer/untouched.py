@@ -28,6 +28,11 @@ class HeadScorer:
         """Of the model whose last layer it could be."""
         return self._manifest
 
+    @property
+    def engine(self) -> str:
+        """What computed the vectors."""
+        return self._manifest.backbone.engine
+
     def score(self, pairs: Sequence[Pair], *, details: bool = False) -> Scores:
         """Scores of some pairs; there are no details."""
         rows = np.array([self._vectors[pair] for pair in pairs], dtype=np.float32)
