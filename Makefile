@@ -8,7 +8,7 @@ REPORT ?=
 TESTS ?= tests
 .DEFAULT_GOAL := help
 BENCH ?=
-.PHONY: bench-serving bench-serving-setup bench-serving-long bench-quality bench-ingest bench-ingest-peer bench-quality-full chaos fuzz help install demo test test-fast up down check format lint types contracts openapi docs audit sbom docker-lint bench-masking bench-raters clean
+.PHONY: bench-serving bench-serving-setup bench-serving-long bench-quality bench-ingest bench-ingest-peer bench-quality-full chaos fuzz test-clients help install demo test test-fast up down check format lint types contracts openapi docs audit sbom docker-lint bench-masking bench-raters clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,11 @@ bench-serving: install ## /rerank and /score beside infinity-emb and the engine'
 
 bench-serving-long: install ## Overload, 100 swaps, killed threads, a soak (10 minutes; BENCH="--soak-minutes 60")
 	$(BIN)/python -m benchmarks.serving.long $(BENCH)
+
+test-clients: install ## Rank with LiteLLM and Haystack, which get an environment of their own
+	test -x build/clients/bin/python || $(PYTHON) -m venv build/clients
+	build/clients/bin/python -m pip install --quiet --disable-pip-version-check litellm haystack-ai cohere-haystack jina-haystack huggingface-api-haystack
+	$(BIN)/python -m pytest tests/reward_service/dialects/test_clients_aside.py
 
 chaos: install ## 20,000 posts while Postgres and the API are killed again and again
 	$(BIN)/python benchmarks/chaos.py $(BENCH)

@@ -8,8 +8,9 @@ import pytest
 
 from tests.reward_service.conftest import PROMPT
 
-PYTHON = Path("build/clients/bin/python")
-SCRIPT = Path("tests/support/other_clients.py")
+ROOT = Path(__file__).parents[3]
+PYTHON = ROOT / "build/clients/bin/python"
+SCRIPT = ROOT / "tests/support/other_clients.py"
 DOCUMENTS = [
     "Stop whining, nobody has time for your silly questions.",
     "Rest, drink water and call your doctor if the fever lasts more than three days.",

@@ -1,0 +1,141 @@
+"""Rewards for training policies: what TRL's `GRPOTrainer` takes as one of its `reward_funcs`.
+
+    from heed_client.rewards import reward_function
+
+    trainer = GRPOTrainer(model, reward_funcs=reward_function(model="reward@3"), ...)
+
+TRL calls the responses `completions`, here alone; a response is what they are everywhere else.
+"""
+
+import asyncio
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from heed_client.calls import Call
+from heed_client.errors import HeedProblem, Problem
+from heed_client.options import Options
+from heed_client.results import Result
+from heed_client.retrying import Retries
+from heed_client.senders import Sender
+from heed_client.settings import REWARD_URL, find_service
+
+AT_ONCE = 100
+
+Text = str | Sequence[Mapping[str, Any]]  # as it is, or a conversation
+Number = Literal["raw", "score", "reward"]
+
+
+class RewardFunction(Protocol):
+    """What TRL awaits; other columns of its dataset and its own extras are not looked at."""
+
+    __name__: str
+
+    async def __call__(
+        self, prompts: Sequence[Text], completions: Sequence[Text], **columns: object
+    ) -> list[float | None]:
+        """A reward for each response, in their order."""
+
+
+class _Scores(Result):
+    results: list[dict[str, Any]]
+    model: dict[str, Any] | None = None
+    reason: str | None = None
+
+
+def reward_function(
+    url: str | None = None,
+    *,
+    api_key: str | None = None,
+    model: str | None = None,
+    number: Number = "raw",
+    deadline_s: float = 300.0,
+    name: str = "heed",
+) -> RewardFunction:
+    """A function that has the reward service score a batch, and tries again while it is full.
+
+    All rewards of one call come from one model version. Name a version in `model`, such as
+    `reward@3`, to keep it for a whole training; the live one may change in between.
+
+    Args:
+        url: the reward service; else `HEED_REWARD_URL`, else http://127.0.0.1:8001.
+        api_key: a key with the scope `score`; else `HEED_API_KEY`.
+        model: which model; the live one when empty.
+        number: `raw`, the reward itself; `score`, 0-1; `reward`, on the scale of earlier models.
+        deadline_s: the most one request takes, with all its tries; then the training ends.
+        name: under which TRL logs the rewards.
+
+    Raises:
+        HeedMisuse: there is no key, or the URL is none. The function itself raises `HeedProblem`
+            when the service refuses or has no model, and `HeedUnreachable` when it is away.
+    """
+    service = find_service(url, api_key, REWARD_URL)
+    retries = Retries(deadline_s=deadline_s)
+    sender = Sender(Options(service, timeout_s=60.0, retries=retries))
+    scorer = _Scorer(sender, model, number)
+
+    async def reward(
+        prompts: Sequence[Text], completions: Sequence[Text], **columns: object
+    ) -> list[float | None]:
+        pairs = zip(prompts, completions, strict=True)
+        inputs = [_input(prompt, response) for prompt, response in pairs]
+        # In a thread: the connections outlive the loop, and TRL may bring another one.
+        return await asyncio.to_thread(scorer.rewards, inputs)
+
+    reward.__name__ = name
+    weakref.finalize(reward, sender.close)  # trainers drop their functions and close nothing
+    return reward
+
+
+class _Scorer:
+    def __init__(self, sender: Sender, model: str | None, number: Number) -> None:
+        self._sender = sender
+        self._model = model
+        self._number = number
+
+    def rewards(self, inputs: Sequence[Mapping[str, Any]]) -> list[float | None]:
+        """Rewards of one version, asked for in a few requests.
+
+        Raises:
+            HeedProblem: the service gave none at all.
+        """
+        model, found, reason = self._model, [], None
+        for start in range(0, len(inputs), AT_ONCE):
+            scores = self._sender.send(self._call(inputs[start : start + AT_ONCE], model))
+            found += [result.get(self._number) for result in scores.results]
+            reason = scores.reason
+            if scores.model is not None:
+                model = f"{scores.model['name']}@{scores.model['version']}"
+        if inputs and all(reward is None for reward in found):
+            detail = reason or f"The model gives no {self._number} of its responses."
+            raise HeedProblem(Problem(status=200, code="no_rewards", detail=detail))
+        return found
+
+    def _call(self, inputs: Sequence[Mapping[str, Any]], model: str | None) -> Call[_Scores]:
+        extras = [self._number] if self._number != "score" else []
+        body = {"inputs": inputs, "return": extras, **({"model": model} if model else {})}
+        return Call("POST", "/score", _Scores, body=body)
+
+
+def _input(prompt: Text, response: Text) -> dict[str, Any]:
+    """One response to one prompt; what came before the last message belongs to the prompt."""
+    said = [] if isinstance(prompt, str) else list(prompt)
+    answered = [] if isinstance(response, str) else list(response)
+    text = response if isinstance(response, str) else _content(answered[-1]) if answered else ""
+    if isinstance(prompt, str) and answered[:-1]:
+        said = [{"role": "user", "content": prompt}]
+    messages = [
+        {"role": message.get("role") or "user", "content": _content(message)}
+        for message in (*said, *answered[:-1])
+    ]
+    if messages:
+        return {"messages": messages, "response": text}
+    return {"prompt": prompt if isinstance(prompt, str) else "", "response": text}
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    """The text of a message, whose content may come in parts, or be a call of tools alone."""
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in content if part.get("type") == "text")
