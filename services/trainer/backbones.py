@@ -26,8 +26,10 @@ class ResolvedBackbone:
         return self.revision is None and is_default_encoder(self.name)
 
 
-def resolve_backbone(name: str) -> ResolvedBackbone:
+def resolve_backbone(name: str, *, option: str = "--base-model ") -> ResolvedBackbone:
     """The folder of a known name, a local folder, or a hub id pinned to its commit.
+
+    `option` says in refusals what the name was given to.
 
     Raises:
         ConfigError: the model is neither on disk nor to be had from the hub.
@@ -39,23 +41,23 @@ def resolve_backbone(name: str) -> ResolvedBackbone:
         folder = Path(name).resolve()
         refuse_unsafe_folder(folder)
         return ResolvedBackbone(folder.name, folder)
-    return _from_hub(name)
+    return _from_hub(name, option + name)
 
 
-def _from_hub(name: str) -> ResolvedBackbone:
+def _from_hub(name: str, told: str) -> ResolvedBackbone:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     if not _HUB_ID.fullmatch(name):
-        raise ConfigError(f"--base-model {name}: there is no such folder.")
+        raise ConfigError(f"{told}: there is no such folder.")
     try:
         folder = Path(snapshot_download(name, allow_patterns=_DATA_FILES))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ConfigError(
-            f"--base-model {name} is not on this machine and cannot be downloaded "
+            f"{told} is not on this machine and cannot be downloaded "
             f"({type(error).__name__}); name a local folder or all-MiniLM-L6-v2, which is here."
         ) from None
     refuse_unsafe_folder(folder)
     if not list(folder.glob("*.safetensors")):
-        raise ArtifactError(f"--base-model {name} has no safetensors weights; use another model.")
+        raise ArtifactError(f"{told} has no safetensors weights; use another model.")
     return ResolvedBackbone(name, folder, revision=folder.name)

@@ -76,7 +76,7 @@ def open_foreign(params: AddedParams, folder: Path, *, code_version: str) -> For
         ArtifactError: it could run code, has no score head, or cannot be read as asked; the
             message says what to do.
     """
-    source = resolve_backbone(params.model)
+    source = resolve_backbone(params.model, option="")
     _refuse_other_models(source)
     tokenizer = _copied(source, folder)
     has_template = getattr(tokenizer, "chat_template", None) is not None

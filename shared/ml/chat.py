@@ -44,8 +44,8 @@ class ChatTokenizer:
         least = len(self._read(_Conversation((Turn("user", ""),), "", is_cut=False))) + _LEAST_ROOM
         if truncation.response_tokens < least:
             raise ArtifactError(
-                f"The chat template in {folder} needs a window of at least {least} tokens, and "
-                f"this one has {truncation.response_tokens}; allow more tokens."
+                f"The model's chat template needs a window of at least {least} tokens, and this "
+                f"one has {truncation.response_tokens}; allow more with --max-tokens."
             )
 
     def windows(self, pairs: Sequence[Pair]) -> list[PairWindow]:

@@ -42,10 +42,13 @@ class ChatTemplate:
         """
         opened = _open_tokenizer(folder)
         self._tokenizer = opened.backend_tokenizer
-        self._template = _template_of(opened, folder)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = False  # that is, not as plain text
+        self._template = _template_of(opened)
         self._names = dict(opened.special_tokens_map)
         added = self._tokenizer.get_added_tokens_decoder()
-        frame = self._frame(folder)
+        frame = self._frame()
         more = [one.content for one in added.values() if _is_mark(one.content, frame)]
         self._control = control_ids(self._tokenizer, more)
         marks = "|".join(re.escape(added[at].content) for at in sorted(self._control)) or "(?!)"
@@ -107,15 +110,15 @@ class ChatTemplate:
             if self._control.isdisjoint(ids)
         )  # fmt: skip
 
-    def _frame(self, folder: Path) -> str:
+    def _frame(self) -> str:
         """What the template itself says in a conversation of empty turns."""
         empty = [Turn(role, "") for role in ("user", "assistant", "user")]
         try:
             return self.rendered(empty[:1], "") + self.rendered(empty, "")
         except TemplateRefusal as refusal:
             raise ArtifactError(
-                f"The chat template in {folder} cannot be used: it refuses a prompt with a "
-                f"response ({refusal})."
+                f"The model's chat template cannot be used: it refuses a prompt with a response "
+                f"({refusal}); use the template pair."
             ) from None
 
 
@@ -145,11 +148,11 @@ def _open_tokenizer(folder: Path) -> Any:
     return opened
 
 
-def _template_of(opened: Any, folder: Path) -> str:
+def _template_of(opened: Any) -> str:
     try:
         found = str(opened.get_chat_template())
     except ValueError:
         raise ArtifactError(
-            f"The tokenizer in {folder} has no chat template; use the template pair."
+            "The model's tokenizer has no chat template; use the template pair."
         ) from None
     return _DATE + found if "strftime_now" in found else found

@@ -212,6 +212,19 @@ def test_a_template_that_tells_the_date_tells_the_same_one_every_day(tmp_path: P
     assert text(tmp_path, window.ids).startswith("Today: 26 Jul 2024<|im_start|>system")
 
 
+def test_what_else_a_published_tokenizer_is_set_to_do_is_not_done(tmp_path: Path) -> None:
+    made = save_tokenizer(tmp_path, FAMILIES["qwen2"])
+    plain = own(tmp_path, CHAT[:2], "Move more.")
+    made.backend_tokenizer.enable_truncation(5)
+    made.backend_tokenizer.enable_padding(length=90)
+    made.backend_tokenizer.encode_special_tokens = True
+    made.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+
+    window = chat(tmp_path).windows([Pair("", "Move more.", CHAT[:2])])[0]
+
+    assert window.ids == plain
+
+
 @pytest.mark.parametrize(
     ("template", "why"),
     [
