@@ -4,8 +4,7 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
-from itertools import cycle
+from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.serving.load import Connection, Reply, closed_loop, connections
@@ -15,7 +14,7 @@ CLIENTS = 8
 
 
 def measure_kills(
-    side: Side, bodies: Sequence[bytes], *, kills: int, every_s: float
+    side: Side, bodies: Iterator[bytes], *, kills: int, every_s: float
 ) -> dict[str, Any]:
     """Statuses, the longest wait, threads replaced, and the speed before and after."""
     before = closed_loop(side.target, bodies, clients=CLIENTS, seconds=4 * every_s)
@@ -32,13 +31,13 @@ def measure_kills(
     }
 
 
-async def _killing(side: Side, bodies: Sequence[bytes], kills: int, every_s: float) -> list[Reply]:
+async def _killing(side: Side, bodies: Iterator[bytes], kills: int, every_s: float) -> list[Reply]:
     replies: list[Reply] = []
-    some, end = cycle(bodies), time.monotonic() + (kills + 1) * every_s
+    end = time.monotonic() + (kills + 1) * every_s
 
     async def ask(connection: Connection) -> None:
         while time.monotonic() < end:
-            replies.append(await connection.post(next(some)))
+            replies.append(await connection.post(next(bodies)))
 
     async with connections(side.target, CLIENTS) as open_ones, asyncio.TaskGroup() as tasks:
         for connection in open_ones:

@@ -9,7 +9,7 @@ import asyncio
 import statistics
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -127,8 +127,11 @@ async def connections(target: Target, number: int) -> AsyncIterator[list[Connect
             connection.close()
 
 
-def closed_loop(target: Target, bodies: Sequence[bytes], *, clients: int, seconds: float) -> Run:
-    """So many clients post one body after the other until the time, or the bodies, are over."""
+def closed_loop(target: Target, bodies: Iterable[bytes], *, clients: int, seconds: float) -> Run:
+    """So many clients post one body after the other until the time, or the bodies, are over.
+
+    An iterator goes on where it was left: what a service remembers is then not asked again.
+    """
     return asyncio.run(_closed_loop(target, iter(bodies), clients=clients, seconds=seconds))
 
 

@@ -7,8 +7,9 @@ than an hour. All load goes to services that it starts itself on 127.0.0.1.
 import asyncio
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from benchmarks.ingest_servers import machine, place
 from benchmarks.serving.kills import measure_kills
 from benchmarks.serving.machine import cpu_flags
 from benchmarks.serving.models import artifact
-from benchmarks.serving.overload import measure_overload
+from benchmarks.serving.overload import Load, measure_overload
 from benchmarks.serving.place import Deployment, reward_service
 from benchmarks.serving.rows import Question, Side, sides
 from benchmarks.serving.soak import measure_soak
@@ -27,7 +28,6 @@ from benchmarks.serving.swaps import measure_swaps
 from benchmarks.serving.texts import Texts
 
 RESULTS = Path("benchmarks/results")
-DEADLINE_MS = 1000
 QUESTIONS = 2000  # more texts than a service remembers
 
 
@@ -95,14 +95,10 @@ def measure_long(
 
 def overload(_: Deployment, side: Side, __: Sequence[uuid.UUID], sizes: Sizes) -> dict[str, Any]:
     """Clients who wait a second at most, and say so; then clients who do not say."""
-    bodies = [side.encode(question) for question in _questions(sizes.questions)]
-    headers = {**side.target.headers, "X-Deadline-Ms": str(DEADLINE_MS)}
-    patient_for_a_second = replace(side, target=replace(side.target, headers=headers))
+    bodies, load = _bodies(side, sizes), Load(4, sizes.overload_s, sizes.around_s)
     return {
-        name: measure_overload(
-            one, bodies, times=4, seconds=sizes.overload_s, around_s=sizes.around_s
-        )
-        for name, one in (("deadline_of_a_second", patient_for_a_second), ("no_deadline", side))
+        name: measure_overload(side, bodies, load=load, deadline_ms=deadline_ms)
+        for name, deadline_ms in (("deadline_of_a_second", 1000), ("no_deadline", None))
     }
 
 
@@ -117,8 +113,7 @@ def swap(
 
 def kill(_: Deployment, side: Side, __: Sequence[uuid.UUID], sizes: Sizes) -> dict[str, Any]:
     """One thread after the other."""
-    bodies = [side.encode(question) for question in _questions(sizes.questions)]
-    return measure_kills(side, bodies, kills=sizes.kills, every_s=sizes.kill_every_s)
+    return measure_kills(side, _bodies(side, sizes), kills=sizes.kills, every_s=sizes.kill_every_s)
 
 
 def soak(
@@ -127,6 +122,11 @@ def soak(
     """All shapes for a long time, with a promotion now and then."""
     asked = measure_soak(deployment, side.server, versions, minutes=sizes.soak_minutes)
     return asyncio.run(asked)
+
+
+def _bodies(side: Side, sizes: Sizes) -> Iterator[bytes]:
+    """Requests without an end, none of which comes again soon."""
+    return cycle([side.encode(question) for question in _questions(sizes.questions)])
 
 
 def _questions(number: int) -> list[Question]:

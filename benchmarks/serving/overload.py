@@ -1,10 +1,10 @@
 """Four times more than can be served, for a minute: the accepted are quick, the refused hear it."""
 
 import asyncio
-import itertools
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.serving.load import Connection, Reply, Target, closed_loop, percentile
@@ -15,24 +15,36 @@ MOST_CONNECTIONS = 2000
 CODES = (b"overloaded", b"deadline_exceeded")
 
 
+@dataclass(frozen=True)
+class Load:
+    """How many times more than can be served, for how long, and how long to look around it."""
+
+    times: float
+    seconds: float
+    around_s: float
+
+
 def measure_overload(
-    side: Side, bodies: Sequence[bytes], *, times: float, seconds: float, around_s: float
+    side: Side, bodies: Iterator[bytes], *, load: Load, deadline_ms: int | None
 ) -> dict[str, Any]:
     """What came of it, with speed and memory before, meanwhile, and from a second afterwards."""
     server = side.server
-    closed_loop(side.target, bodies, clients=CLIENTS, seconds=around_s / 2)
-    before = closed_loop(side.target, bodies, clients=CLIENTS, seconds=around_s)
+    closed_loop(side.target, bodies, clients=CLIENTS, seconds=load.around_s / 2)
+    before = closed_loop(side.target, bodies, clients=CLIENTS, seconds=load.around_s)
     rss = server.rss_mb
-    offered = times * before.per_s
-    replies, load_cpu_s = asyncio.run(_open_loop(side.target, bodies, offered, seconds))
+    per_s = load.times * before.per_s
+    hurried = {"X-Deadline-Ms": str(deadline_ms)} if deadline_ms else {}
+    target = replace(side.target, headers={**side.target.headers, **hurried})
+    replies, load_cpu_s = asyncio.run(_open_loop(target, bodies, per_s, load.seconds))
     rss_after = server.rss_mb
     time.sleep(1)
-    after = closed_loop(side.target, bodies, clients=CLIENTS, seconds=around_s)
+    after = closed_loop(side.target, bodies, clients=CLIENTS, seconds=load.around_s)
     return {
-        "offered_per_s": round(offered, 1),
-        "seconds": seconds,
+        "deadline_ms": deadline_ms,
+        "offered_per_s": round(per_s, 1),
+        "seconds": load.seconds,
         **_seen(replies),
-        "load_cpu_share": round(load_cpu_s / seconds, 3),
+        "load_cpu_share": round(load_cpu_s / load.seconds, 3),
         "rss_before_mb": round(rss, 1),
         "rss_after_mb": round(rss_after, 1),
         "rss_peak_mb": round(server.peak_rss_mb, 1),
@@ -48,9 +60,11 @@ def _seen(replies: Sequence[Reply]) -> dict[str, Any]:
     known = len(accepted) + sum(map(len, refused.values()))
     return {
         "statuses": {str(k): n for k, n in Counter(reply.status for reply in replies).items()},
-        "accepted_p50_ms": round(percentile(accepted, 0.5), 1),
-        "accepted_p99_ms": round(percentile(accepted, 0.99), 1),
-        "refused": {code.decode(): _refusals(some) for code, some in refused.items()},
+        "accepted": _times(accepted),
+        "refused": {
+            code.decode(): _times([reply.seconds * 1000 for reply in some])
+            for code, some in refused.items()
+        },
         "refusals_without_retry_after": sum(
             "retry-after" not in reply.headers for some in refused.values() for reply in some
         ),
@@ -58,16 +72,16 @@ def _seen(replies: Sequence[Reply]) -> dict[str, Any]:
     }
 
 
-def _refusals(replies: Sequence[Reply]) -> dict[str, Any]:
-    times = [reply.seconds * 1000 for reply in replies]
+def _times(times_ms: Sequence[float]) -> dict[str, Any]:
+    """How many, and how soon they came, if any did."""
     shares = {"p50_ms": 0.5, "p99_ms": 0.99}
-    return {"count": len(times)} | {
-        name: round(percentile(times, share), 1) for name, share in shares.items() if times
+    return {"count": len(times_ms)} | {
+        name: round(percentile(times_ms, share), 1) for name, share in shares.items() if times_ms
     }
 
 
 async def _open_loop(
-    target: Target, bodies: Sequence[bytes], per_s: float, seconds: float
+    target: Target, bodies: Iterator[bytes], per_s: float, seconds: float
 ) -> tuple[list[Reply], float]:
     """Requests at a fixed rate, whatever becomes of those before; and the clients' CPU seconds."""
     free: list[Connection] = []
@@ -80,7 +94,7 @@ async def _open_loop(
         free.append(connection)
 
     async with asyncio.TaskGroup() as tasks:
-        for number, body in enumerate(itertools.cycle(bodies)):
+        for number, body in enumerate(bodies):
             wait_s = began + number / per_s - time.perf_counter()
             if time.perf_counter() - began > seconds:
                 break

@@ -132,20 +132,21 @@ def long_run(result: Result) -> str:
 
 def overload(one: Result) -> str:
     """What became of the requests."""
-    said = [refusals(code, kind) for code, kind in one["refused"].items()]
+    said = [times(f"`{code}`", kind) for code, kind in one["refused"].items()]
     return (
         f"{one['offered_per_s']} requests/s for {one['seconds']:g} s where "
-        f"{one['requests_per_s_before']} are served; {one['statuses'].get('200', 0):,} accepted, "
-        f"p50 {one['accepted_p50_ms']:.0f} ms, p99 {one['accepted_p99_ms']:.0f} ms; refused "
+        f"{one['requests_per_s_before']} are served; {times('accepted', one['accepted'])}; refused "
         f"{', '.join(said)}; anything else {one['anything_else']}; memory {memory(one)}; a second "
         f"later {one['requests_per_s_after']} requests/s."
     )
 
 
-def refusals(code: str, kind: Result) -> str:
+def times(name: str, kind: Result) -> str:
     """How many there were, and how soon they came."""
-    times = f" (p50 {number(kind['p50_ms'])} ms, p99 {number(kind['p99_ms'])} ms)"
-    return f"{kind['count']:,} `{code}`{times if kind['count'] else ''}"
+    if not kind["count"]:
+        return f"0 {name}"
+    p50, p99 = number(kind["p50_ms"]), number(kind["p99_ms"])
+    return f"{kind['count']:,} {name} (p50 {p50} ms, p99 {p99} ms)"
 
 
 def memory(one: Result) -> str:

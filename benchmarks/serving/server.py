@@ -14,6 +14,9 @@ from shared.web import serve_or_exit
 THREAD_NAME = "scoring"
 
 
+_say = threading.excepthook
+
+
 class Killed(BaseException):
     """Ends a thread; nothing that scores catches it."""
 
@@ -27,6 +30,13 @@ def kill_one_worker(*_: object) -> None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(Killed))
 
 
+def say_unless_meant(args: threading.ExceptHookArgs) -> None:
+    """No traceback of a thread that was to die; the service logs that it was replaced."""
+    if args.exc_type is not Killed:
+        _say(args)
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGUSR1, kill_one_worker)
+    threading.excepthook = say_unless_meant
     serve_or_exit(main)

@@ -23,7 +23,7 @@ KEPT = 400  # texts that come again and again, as favourite prompts do
 
 @dataclass(frozen=True)
 class Sample:
-    """The service at one moment; latencies are of the replies since the sample before.
+    """The service at one moment; latencies are of the replies since the sample before, if any.
 
     Requests differ in size, so latencies are per candidate.
     """
@@ -31,8 +31,8 @@ class Sample:
     minute: float
     rss_mb: float
     file_handles: int
-    p50_ms: float
-    p99_ms: float
+    p50_ms: float | None
+    p99_ms: float | None
     requests: int
     failed: int
 
@@ -64,14 +64,15 @@ async def measure_soak(
     }
 
 
-def growth(samples: Sequence[Sample]) -> dict[str, float]:
+def growth(samples: Sequence[Sample]) -> dict[str, float | None]:
     """Medians of the last quarter by those of the second; the first warms up."""
     quarter = len(samples) // 4
     early, late = samples[quarter : 2 * quarter], samples[-quarter:]
-    return {
-        name: round(_median(late, name) / max(_median(early, name), 1e-9), 3)
-        for name in ("rss_mb", "file_handles", "p50_ms", "p99_ms")
-    }
+    grown = {}
+    for name in ("rss_mb", "file_handles", "p50_ms", "p99_ms"):
+        before, after = _median(early, name), _median(late, name)
+        grown[name] = round(after / before, 3) if before and after else None
+    return grown
 
 
 async def _ask(
@@ -109,12 +110,13 @@ def _sample(server: Server, since: Sequence[tuple[Reply, int]], *, minute: float
         minute=round(minute, 2),
         rss_mb=round(server.rss_mb, 1),
         file_handles=len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())),
-        p50_ms=round(percentile(good, 0.5), 2),
-        p99_ms=round(percentile(good, 0.99), 2),
+        p50_ms=round(percentile(good, 0.5), 2) if good else None,
+        p99_ms=round(percentile(good, 0.99), 2) if good else None,
         requests=len(since),
         failed=len(since) - len(good),
     )
 
 
-def _median(samples: Sequence[Sample], name: str) -> float:
-    return float(statistics.median(getattr(sample, name) for sample in samples))
+def _median(samples: Sequence[Sample], name: str) -> float | None:
+    values = [value for sample in samples if (value := getattr(sample, name)) is not None]
+    return float(statistics.median(values)) if values else None
