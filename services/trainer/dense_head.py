@@ -88,14 +88,16 @@ def fit_dense(
     spread = rows.std(axis=0)
     scale = np.where(spread > _LEAST_SPREAD * spread.max(), spread, 1.0)
     centre = rows.mean(axis=0)
-    scaled = (rows - centre) / scale
+
+    def fit_shaped(each: Floats) -> tuple[FittedWeights, Floats]:
+        turned, axes = _turned(rows, centre, scale, each)
+        fit = fit_weights(turned, evidence, groups, grid=search.grid, seed=seed, held=held)
+        return fit, axes
+
     fits: list[tuple[FittedWeights, Floats, Floats, Mapping[Feature, float]]] = []
     for strength, profile in {_strength(it, widths): it for it in search.profiles}.items():
         each = np.array(strength)
-        shaped = scaled * each
-        axes = principal_axes(shaped)
-        fit = fit_weights(shaped @ axes, evidence, groups, grid=search.grid, seed=seed, held=held)
-        fits.append((fit, axes, each, profile))
+        fits.append((*fit_shaped(each), each, profile))
     fitted, axes, each, profile = min(fits, key=lambda found: found[0].loss)
     weights = (axes @ fitted.weights) * each / scale
     place = search.grid.index(fitted.inverse_l2)
@@ -107,6 +109,18 @@ def fit_dense(
         around=Search((profile,), search.grid[max(0, place - 1) : place + 2]),
         report={"inverse_l2": fitted.inverse_l2},
     )
+
+
+def _turned(rows: Floats, centre: Floats, scale: Floats, each: Floats) -> tuple[Floats, Floats]:
+    """The standardised features, so freely as each may speak, along their axes, and the axes.
+
+    Features are most of what a fit takes in memory, so no step of this outlives it.
+    """
+    shaped = rows - centre
+    shaped /= scale
+    shaped *= each
+    axes = principal_axes(shaped)
+    return shaped @ axes, axes
 
 
 def principal_axes(rows: Floats) -> Floats:

@@ -87,6 +87,11 @@ def fit_original(
     rows = train_test_split(
         np.arange(len(labels)), test_size=test_share, random_state=seed, stratify=labels
     )
+    if len(np.unique(labels[rows[0]])) < 2:
+        raise NotEnoughData(
+            f"All {len(rows[0])} rows that are not held out are rated alike, so there is nothing "
+            "to tell apart; collect more feedback, or set a smaller test_share."
+        )
     with threadpool_limits(limits=1):
         model = _balanced().fit(features[rows[0]], labels[rows[0]])
     head = RewardHead(("text",), model.coef_[0].astype(np.float64), float(model.intercept_[0]))
@@ -139,18 +144,44 @@ def _row_report(rewards: Floats, labels: np.ndarray[tuple[int], np.dtype[np.int6
 
 
 @dataclass(frozen=True)
+class Described:
+    """What the default mode knows of n items; their embeddings need not be kept beside it.
+
+    Attributes:
+        rows: dense features, shape (n, f).
+        widths: of the blocks of features, in their order.
+        responses: the texts; none where words play no part.
+    """
+
+    rows: Floats
+    widths: Mapping[Feature, int]
+    responses: Sequence[str] | None
+
+
+def describe(embedded: Embedded, features: Sequence[Feature]) -> Described:
+    """The features of items after the encoder, prompt and response apart.
+
+    Args:
+        embedded: the items.
+        features: dense features to use, and `lexical` to add a model of the words.
+    """
+    dense = tuple(feature for feature in features if feature != "lexical")
+    words = embedded.responses if "lexical" in features else None
+    return Described(dense_features(dense, embedded), _widths(dense, embedded), words)
+
+
+@dataclass(frozen=True)
 class DefaultFit:
     """All that was said in one likelihood: the rewards of the default mode.
 
     Attributes:
-        rows: dense features of the n items, those rated by aspect alone among them, shape (n, f).
+        of: the n items, those rated by aspect alone among them.
         shares: what the dense part counts in the reward and, if there are words, what they count.
         rewards: out-of-fold reward of each item that is judged as a whole, shape (overall,).
         thresholds: by which people rate on the rewards' scale.
     """
 
-    rows: Floats
-    widths: Mapping[Feature, int]
+    of: Described
     dense: DenseFit
     words: "_Words | None"
     shares: Floats
@@ -159,33 +190,25 @@ class DefaultFit:
 
 
 def fit_rewards(
-    embedded: Embedded,
-    items: Items,
-    features: Sequence[Feature],
-    *,
-    seed: int,
-    search: Search = EVERYTHING,
+    of: Described, items: Items, *, seed: int, search: Search = EVERYTHING
 ) -> DefaultFit:
     """Weights of all features, their L2 by grouped cross-validation.
 
     Args:
-        embedded: the n items after the encoder, prompt and response apart.
+        of: what is known of the n items.
         items: the items with their groups and evidence.
-        features: dense features to use, and `lexical` to add a model of the words.
         seed: of the folds.
         search: what the dense part is chosen from.
 
     Raises:
         NotEnoughData: there are fewer than two prompt groups.
     """
-    dense = tuple(feature for feature in features if feature != "lexical")
-    rows, widths = dense_features(dense, embedded), _widths(dense, embedded)
-    judged, groups = rows[: items.overall], items.groups[: items.overall]
-    found = fit_dense(judged, items.evidence, groups, widths, seed=seed, search=search)
-    words = _fit_words(embedded.responses, items, seed=seed) if "lexical" in features else None
+    judged, groups = of.rows[: items.overall], items.groups[: items.overall]
+    found = fit_dense(judged, items.evidence, groups, of.widths, seed=seed, search=search)
+    words = None if of.responses is None else _fit_words(of.responses, items, seed=seed)
     together = np.stack([part.rewards for part in (found, words) if part is not None], axis=1)
     shares, thresholds = combine(together, items.evidence)
-    return DefaultFit(rows, widths, found, words, shares, together @ shares, thresholds)
+    return DefaultFit(of, found, words, shares, together @ shares, thresholds)
 
 
 def finish_default(
@@ -203,7 +226,7 @@ def finish_default(
     dense, words, shares = fit.dense, fit.words, fit.shares
     lexical = words.scaled(shares[-1]) if words else None
     offset = shares[0] * dense.offset + (shares[-1] * words.offset if words else 0.0)
-    aspects, of_aspects = fit_aspects(fit.rows, items, fit.widths, seed=seed)
+    aspects, of_aspects = fit_aspects(fit.of.rows, items, fit.of.widths, seed=seed)
     head = RewardHead(tuple(features), shares[0] * dense.weights, -offset, lexical, aspects)
     report: Metrics = dense.report | {"dense_share": float(shares[0])}
     if words:
@@ -211,7 +234,7 @@ def finish_default(
     report |= fit.thresholds.report() | of_aspects
     judged = judged_items(items.evidence, items.overall)
     prior = shares[0] * dense.prior
-    posterior = fit_posterior(fit.rows[: items.overall], judged, fit.rewards, prior)
+    posterior = fit_posterior(fit.of.rows[: items.overall], judged, fit.rewards, prior)
     calibration = _calibrate(fit.rewards, items, good_rating)
     return FittedReward(head, calibration, report, fit.rewards, fit.thresholds, posterior)
 

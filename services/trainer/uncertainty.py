@@ -77,12 +77,13 @@ def fit_posterior(
         The posterior; see `shared.ml.posterior` for its form.
     """
     centre = features.mean(axis=0)
-    scaled = (features - centre) * prior
     margins = judged.rows @ rewards
     odds = np.exp(-np.logaddexp(0.0, -margins))
     tells = judged.weight * np.where(judged.is_comparison, odds * (1.0 - odds), _OF_A_RATING)
     with threadpool_limits(limits=1):
-        found, directions = _principal(np.sqrt(tells)[:, None] * (judged.rows @ scaled), most)
+        design = judged.rows @ _scaled(features, centre, prior)
+        design *= np.sqrt(tells)[:, None]
+        found, directions = _principal(design, most)
     shares = found / (1.0 + found)
     kept = shares >= _LEAST_SHARE
     return Posterior(
@@ -91,6 +92,13 @@ def fit_posterior(
         directions[:, kept].astype(np.float32),
         shares[kept].astype(np.float32),
     )
+
+
+def _scaled(features: Floats, centre: Floats, prior: Floats) -> Floats:
+    """Features in units of the prior, made in one copy."""
+    scaled = features - centre
+    scaled *= prior
+    return scaled
 
 
 def _ones(items: np.ndarray[tuple[int], np.dtype[np.int64]], width: int) -> csr_matrix:

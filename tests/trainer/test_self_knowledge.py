@@ -15,6 +15,7 @@ from services.trainer.reward_metrics import Metrics
 from services.trainer.self_knowledge import coverage_metrics, fit_interval, said_labels
 from services.trainer.trained import TrainedReward
 from shared.contracts.manifest import Calibration, Conformal, Curve, RewardManifest
+from shared.errors import NotEnoughData
 from shared.ml.artifact import load_scorer
 from shared.ml.calibrated import interval
 from shared.ml.head import Embedded, probability
@@ -221,6 +222,30 @@ def test_the_original_recipe_has_no_interval_where_a_fold_lacks_a_label() -> Non
     )
 
     assert len(found.rewards) == 0
+
+
+def test_the_original_recipe_refuses_a_split_that_leaves_one_label_to_learn_from() -> None:
+    draw = np.random.default_rng(3)
+    rows = draw.normal(size=(20, 8)).astype(np.float32)
+    embedded = Embedded(rows, rows, np.full(20, 5), [""] * 20)
+    stars = [5.0, 5.0] + [1.0] * 18
+
+    with pytest.raises(NotEnoughData, match="All 2 rows that are not held out are rated alike"):
+        fit_original(embedded, stars, np.arange(20), good_rating=4.0, test_share=0.9, seed=0)
+
+
+@pytest.mark.parametrize("count", [9, 12, 16])
+def test_the_original_recipe_learns_from_a_handful_of_rows(count: int) -> None:
+    rows = np.eye(count, dtype=np.float32)
+    embedded = Embedded(rows, rows, np.full(count, 5), [""] * count)
+    stars = [5.0, 5.0] + [1.0] * (count - 2)
+
+    found = fit_original(
+        embedded, stars, np.arange(count), good_rating=4.0, test_share=0.12, seed=0
+    )
+
+    assert found.head.weights.shape == (count,)
+    assert found.report["row_split_rows"] == 2
 
 
 def test_without_any_label_the_reward_is_taken_as_log_odds() -> None:

@@ -29,6 +29,7 @@ _STEPS = 500
 _TOLERANCE = 1e-5  # nats a judgement, by scaled coordinate
 _CURVATURE = 0.2  # of a logistic loss, at most ¼
 _NOTHING = 1e-6
+_AT_ONCE = 1024
 _HOPELESS = 1.1  # a path stops when its held-out loss is this many times the least so far
 
 
@@ -95,9 +96,8 @@ class LinearLikelihood:
     def _column_curvature(self) -> Floats:
         """About the second derivative of the losses by each parameter."""
         rows = self._rows
-        squares = rows**2 if isinstance(rows, np.ndarray) else rows.power(2)
         share = self._total / rows.shape[0]
-        by_weight = _CURVATURE * share * np.asarray(squares.sum(axis=0)).ravel()
+        by_weight = _CURVATURE * share * _square_sums(rows)
         return np.concatenate([by_weight, self._nuisance.curvature(self._evidence)])
 
 
@@ -157,11 +157,12 @@ def fit_path(
             if loss > _HOPELESS * least:
                 usable = at + 1
                 break
+        del likelihood, path, known  # most of the features again, beside those of the next fold
     best = int(np.argmin(losses[:usable]))
     full = LinearLikelihood(features, evidence, nuisance).fit(penalties[best], points[best])
-    tested = np.concatenate([held for _, held in folds])
-    losses /= max(float(counted[tested].sum()), _NOTHING)
-    was_held = np.isin(item_groups, evidence.group[tested])
+    ever_held = np.concatenate([held for _, held in folds])
+    losses /= max(float(counted[ever_held].sum()), _NOTHING)
+    was_held = np.isin(item_groups, evidence.group[ever_held])
     unfolded = np.where(was_held, rewards[best], features @ full.weights)
     return Fitted(best, full, nuisance, unfolded, float(losses[best]))
 
@@ -182,6 +183,18 @@ def fit_shares(rewards: Floats, evidence: Evidence) -> Point:
     point = likelihood.fit(np.ones(rewards.shape[1]), start, are_shares=True)
     weights = point.weights if point.weights.max() > _NOTHING else start.weights
     return Point(weights, point.vector)
+
+
+def _square_sums(rows: Features) -> Floats:
+    """Of each column the sum of the squares, shape (f,), without a second copy of all rows."""
+    if not isinstance(rows, np.ndarray):
+        return np.asarray(rows.power(2).sum(axis=0)).ravel()
+    total = np.zeros(rows.shape[1])
+    for start in range(0, len(rows), _AT_ONCE):
+        squares = rows[start : start + _AT_ONCE] ** 2
+        squares[0] += total  # so the rows are summed in their order, as they are all at once
+        total = squares.sum(axis=0)
+    return total
 
 
 def _path(

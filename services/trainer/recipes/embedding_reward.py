@@ -17,7 +17,13 @@ from services.trainer.audit.learning import RememberingEncoder
 from services.trainer.audit.population import population_of
 from services.trainer.backbones import ResolvedBackbone, resolve_backbone
 from services.trainer.domain import fit_domain, sample_rows
-from services.trainer.embedding_head import FittedReward, finish_default, fit_original, fit_rewards
+from services.trainer.embedding_head import (
+    FittedReward,
+    describe,
+    finish_default,
+    fit_original,
+    fit_rewards,
+)
 from services.trainer.evidence import (
     Items,
     RatingsAs,
@@ -153,10 +159,10 @@ def train_embedding_reward(
             good_rating=params.good_rating, test_share=params.test_share, seed=params.seed,
         )  # fmt: skip
     items = _items(dataset, params, {})
-    embedded = _embed(PairReader(encoder, truncation, separator=None), items.pairs, progress)
+    features, reader = _features(params), PairReader(encoder, truncation, separator=None)
+    described = describe(_embed(reader, items.pairs, progress), features)
     progress(0.7, "fit", {"items": len(items.pairs), "evidence": len(items.evidence)})
-    features = _features(params)
-    fit = fit_rewards(embedded, items, features, seed=params.seed)
+    fit = fit_rewards(described, items, seed=params.seed)
     of_raters: Metrics = {}
     if params.weigh_raters:
         rewards = dict(zip(items.pairs[: items.overall], fit.rewards, strict=True))
@@ -165,7 +171,7 @@ def train_embedding_reward(
         if min(found.weights.values(), default=1.0) < 1.0:
             progress(0.8, "fit", {"raters": len(found.weights)})
             items, near = _items(dataset, params, found.weights), fit.dense.around
-            fit = fit_rewards(embedded, items, features, seed=params.seed, search=near)
+            fit = fit_rewards(described, items, seed=params.seed, search=near)
     fitted = finish_default(fit, items, features, good_rating=params.good_rating, seed=params.seed)
     return replace(fitted, report=fitted.report | of_raters)
 

@@ -1,12 +1,14 @@
 """The dense head on features whose rewards are known."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.special import expit
 
-from services.trainer.dense_head import fit_dense, principal_axes
+from services.trainer.dense_head import Search, fit_dense, principal_axes
 from services.trainer.evidence import Items, collect_items
-from services.trainer.examples import PreferencePair
+from services.trainer.examples import PreferencePair, RatedResponse
 from services.trainer.likelihood.evidence import Floats
 
 RESPONSES = 200
@@ -58,3 +60,20 @@ def test_features_that_are_all_the_same_give_everything_the_same_reward() -> Non
 
     assert np.all(found.weights == 0)
     assert np.all(found.rewards == 0)
+
+
+def test_a_fit_holds_three_copies_of_the_features_in_memory_besides_their_own() -> None:
+    rows = np.random.default_rng(4).normal(size=(4000, 120))
+    rated = [
+        RatedResponse("p", f"{at}", 5 if row[0] > 0 else 1, f"g{at // 4}", f"{at}")
+        for at, row in enumerate(rows)
+    ]
+    items = collect_items([], rated, ratings_as="levels")
+    some = Search(grid=(1e-2, 1e-1))
+
+    tracemalloc.start()
+    fit_dense(rows, items.evidence, items.groups, {"peak": 60, "product": 60}, seed=0, search=some)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert most < 3 * rows.nbytes
