@@ -9,7 +9,7 @@ Legend: t tokens of a batch with its slack, d width of a hidden state.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +69,7 @@ def lay_out(texts: Sequence[Ids], types: Sequence[Ids] | None, *, device: str = 
     empty = slack(bounds[-1])
     return Batch(
         ids=torch.tensor([*(one for ids in texts for one in ids), *[0] * empty], device=device),
-        places=torch.cat([torch.arange(n, device=device) for n in [*lengths, empty]]),
+        places=torch.tensor([*chain(*map(range, lengths)), *[0] * empty], device=device),
         types=None
         if types is None
         else torch.tensor([*(one for row in types for one in row), *[0] * empty], device=device),
