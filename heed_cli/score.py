@@ -20,13 +20,14 @@ from shared.logs import configure_logs
 
 if TYPE_CHECKING:
     from services.trainer.batch_scoring.job import Tell
+    from services.trainer.batch_scoring.output import Tally
     from services.trainer.batch_scoring.preparing import Wanted
     from services.trainer.batch_scoring.rows import Span
-    from services.trainer.batch_scoring.running import Tally
     from services.trainer.workplace import Workplace
 
 app = typer.Typer()
 FileFormat = Literal["jsonl", "csv", "tsv", "parquet"]
+Engine = Literal["auto", "fitted", "fp32", "bf16"]
 _EXTRAS = (*get_args(Extra), "uncertainty")
 _SPEED_OVER_S = 120.0
 
@@ -62,6 +63,9 @@ def score(  # noqa: PLR0913, PLR0917 - each is an option of the command
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget what an earlier attempt scored.")
     ] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="Arithmetic: the fastest that keeps the order, or this one.")
+    ] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of each worker.")] = 1,
     workers: Annotated[
         int, typer.Option(min=0, help="Chunks that are scored at once; 0: one per core.")
@@ -93,6 +97,7 @@ def score(  # noqa: PLR0913, PLR0917 - each is an option of the command
             prefix=prefix,
             strict=strict,
             restart=restart,
+            engine=engine,
             threads=threads,
             workers=workers,
             ray=ray,
@@ -111,7 +116,7 @@ def _score(wanted: "Wanted", reference: str, data_dir: Path | None) -> None:
     prepared = prepare(wanted)
     folder, secret = _find_model(reference, data_dir)
     with _progress() as tell:
-        model = open_model(folder, secret=secret, threads=wanted.threads)
+        model = open_model(folder, secret=secret, threads=wanted.threads, engine=wanted.engine)
         began = time.monotonic()
         try:
             tally = score_file(prepared, folder, model, tell)

@@ -1,4 +1,4 @@
-"""A whole file from what was prepared to the scored file, on this machine or over Ray."""
+"""A whole file: from what was prepared to the scored file, on this machine or over Ray."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -7,17 +7,11 @@ from pathlib import Path
 
 from services.trainer.batch_scoring.journal import Identity, Journal
 from services.trainer.batch_scoring.model import OpenModel
-from services.trainer.batch_scoring.over_ray import RayTask, ray_cluster, score_over_ray
+from services.trainer.batch_scoring.output import Output, Tally, write_scored
+from services.trainer.batch_scoring.over_ray import RayModel, RayTask, ray_cluster, score_over_ray
 from services.trainer.batch_scoring.preparing import Prepared
-from services.trainer.batch_scoring.rows import START, Mark, Span
-from services.trainer.batch_scoring.running import (
-    Output,
-    Pinned,
-    Tally,
-    score_in_threads,
-    write_from_journal,
-    write_scored,
-)
+from services.trainer.batch_scoring.rows import START, Mark, Source, Span
+from services.trainer.batch_scoring.running import Pinned, Scored, score_in_threads
 from services.trainer.batch_scoring.scored import ChunkScorer, Results, aspects_of
 from services.trainer.workplace import code_version
 
@@ -51,11 +45,11 @@ def score_file(prepared: Prepared, folder: Path, model: OpenModel, tell: Tell) -
         if wanted.ray is None:
             results = _here(prepared, score, done.mark)
         else:
-            results = _over_ray(prepared, folder, done.mark)
+            results = _over_ray(prepared, folder, model.scorer.engine, done.mark)
         for span, scores in results:
             journal.append(span, scores)
             tell(SCORING, span)
-        return write_from_journal(output, prepared.source, journal, pinned, partial(tell, WRITING))
+        return _write_from_journal(output, prepared.source, journal, pinned, partial(tell, WRITING))
 
 
 def _here(prepared: Prepared, score: ChunkScorer, start: Mark) -> Iterator[tuple[Span, Results]]:
@@ -64,12 +58,15 @@ def _here(prepared: Prepared, score: ChunkScorer, start: Mark) -> Iterator[tuple
     return ((chunk.span, scores) for chunk, scores in scored)
 
 
-def _over_ray(prepared: Prepared, folder: Path, start: Mark) -> Iterator[tuple[Span, Results]]:
+def _over_ray(
+    prepared: Prepared, folder: Path, engine: str, start: Mark
+) -> Iterator[tuple[Span, Results]]:
     wanted = prepared.wanted
     columns = prepared.asked.roles.columns
     spans = [chunk.span for chunk in prepared.source.chunks(start, columns)]
     path = wanted.file.resolve()
-    task = RayTask(path, wanted.format, prepared.asked, wanted.threads, code_version())
+    model = RayModel(wanted.engine, engine, wanted.threads, code_version())
+    task = RayTask(path, wanted.format, prepared.asked, model)
     with ray_cluster(wanted.ray or "", cores=wanted.workers or cores()) as there:
         actors = wanted.workers or there // wanted.threads or 1
         yield from score_over_ray(task, spans, folder, actors=min(actors, len(spans) or 1))
@@ -89,7 +86,26 @@ def _identity(prepared: Prepared, model: OpenModel, sha256: str) -> Identity:
     wanted = prepared.wanted
     return {
         "input": {"sha256": sha256, "format": wanted.format},
-        "model": {"sha256": model.sha256, "engine": model.engine, "threads": wanted.threads},
+        "model": {"sha256": model.sha256, "engine": model.scorer.engine, "threads": wanted.threads},
         "command": {"asked": prepared.asked.as_json(), "output": wanted.output_format},
         "version of Heed": code_version(),
     }
+
+
+def _write_from_journal(
+    output: Output, source: Source, journal: Journal, pinned: Pinned, tell: Callable[[Span], None]
+) -> Tally:
+    """Put rows and results together, and forget the journal.
+
+    Raises:
+        InvalidInput: the output cannot be written.
+        Conflict: the file was changed since its rows were scored.
+    """
+
+    def scored() -> Iterator[Scored]:
+        yield from zip(source.chunks(), journal.results(), strict=False)
+        pinned.check()
+
+    tally = write_scored(output, source, scored(), tell)
+    journal.remove()
+    return tally

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shared.ml.artifact import MANIFEST_FILE, load_scorer
-from shared.ml.encoder import Encoder
 from shared.ml.folders import sha256_of_file
 from shared.ml.scorer import Scorer
+
+if TYPE_CHECKING:
+    from shared.ml.engines import EngineChoice
 
 
 @dataclass(frozen=True)
@@ -16,26 +19,25 @@ class OpenModel:
     Attributes:
         scorer: the model.
         sha256: of its manifest, which names the hash of every file of it.
-        engine: what computes its numbers on this machine.
     """
 
     scorer: Scorer
     sha256: str
-    engine: str
 
 
-def open_model(folder: Path, *, secret: bytes, threads: int = 1) -> OpenModel:
+def open_model(
+    folder: Path, *, secret: bytes, threads: int = 1, engine: "EngineChoice" = "auto"
+) -> OpenModel:
     """The model in an artifact folder.
+
+    Args:
+        folder: an artifact folder.
+        secret: what it is signed with.
+        threads: torch threads of each worker.
+        engine: what computes its numbers, see `shared.ml.engines`.
 
     Raises:
         ArtifactError: it is not to be trusted, or cannot be opened here.
     """
-    engines: list[str] = []
-
-    def note(encoder: Encoder) -> Encoder:
-        engines.append(encoder.engine)
-        return encoder
-
-    scorer = load_scorer(folder, secret=secret, threads=threads, wrap=note)
-    engine = engines[0] if engines else scorer.manifest.backbone.engine
-    return OpenModel(scorer, sha256_of_file(folder / MANIFEST_FILE), engine)
+    scorer = load_scorer(folder, secret=secret, threads=threads, engine=engine)
+    return OpenModel(scorer, sha256_of_file(folder / MANIFEST_FILE))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from services.trainer.batch_scoring.formats import Format, open_source
 from services.trainer.batch_scoring.rows import Mark, Span
@@ -23,11 +23,32 @@ from shared.contracts.manifest import RewardManifest
 from shared.errors import ArtifactError, ConfigError, Unavailable
 from shared.ml.artifact import MANIFEST_FILE, open_scorer
 from shared.ml.golden import check_golden
+from shared.ml.scorer import Scorer
+
+if TYPE_CHECKING:
+    from shared.ml.engines import EngineChoice
 
 LOCAL = "local"
 
 _OBJECT_STORE_BYTES = 200 << 20
 _MOST_TASKS = 2000
+
+
+@dataclass(frozen=True)
+class RayModel:
+    """How every actor opens the model.
+
+    Attributes:
+        choice: the engine that was asked for.
+        engine: the engine that this gave where the command runs, which all have to have.
+        threads: torch threads of each actor, and the cores it takes.
+        code: version of the code, which has to be the same everywhere.
+    """
+
+    choice: "EngineChoice"
+    engine: str
+    threads: int
+    code: str
 
 
 @dataclass(frozen=True)
@@ -37,15 +58,13 @@ class RayTask:
     Attributes:
         path, format: the file, at the same place on every machine.
         asked: what is asked of its rows.
-        threads: torch threads of each actor, and the cores it takes.
-        code: version of the code that has to be the same everywhere.
+        model: how the model is opened.
     """
 
     path: Path
     format: Format
     asked: Asked
-    threads: int
-    code: str
+    model: RayModel
 
 
 @contextmanager
@@ -110,7 +129,7 @@ def score_over_ray(
         ChunkActor,
         batch_size=1,
         compute=ActorPoolStrategy(size=actors),
-        num_cpus=task.threads,
+        num_cpus=task.model.threads,
         fn_constructor_kwargs={"task": task, "artifact": ray.put(_files(folder))},
     )
     try:
@@ -142,17 +161,11 @@ class ChunkActor:
         """
         import ray
 
-        if code_version() != task.code:
+        if code_version() != task.model.code:
             raise ConfigError("The machines of the cluster have different versions of Heed.")
         self._source = open_source(task.path, task.format)
         self._columns = task.asked.roles.columns
-        files: Mapping[str, bytes] = ray.get(artifact)
-        with tempfile.TemporaryDirectory(prefix="heed-model-") as folder:
-            _write_files(Path(folder), files)
-            manifest = RewardManifest.model_validate_json(files[MANIFEST_FILE])
-            scorer = open_scorer(Path(folder), manifest, threads=task.threads)
-            check_golden(Path(folder), scorer)
-        self._score = ChunkScorer(scorer, task.asked)
+        self._score = ChunkScorer(_open(task.model, ray.get(artifact)), task.asked)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
         """The results of the chunks that begin at the places of a batch."""
@@ -162,6 +175,22 @@ class ChunkActor:
             chunk = next(self._source.chunks(start, only=self._columns))
             results.append(json.dumps(self._score(chunk.rows)))
         return {"number": list(batch["number"]), "results": results}
+
+
+def _open(model: RayModel, files: Mapping[str, bytes]) -> Scorer:
+    """The scorer of files that were verified where they come from."""
+    manifest = RewardManifest.model_validate_json(files[MANIFEST_FILE])
+    with tempfile.TemporaryDirectory(prefix="heed-model-") as place:
+        folder = Path(place)
+        _write_files(folder, files)
+        scorer = open_scorer(folder, manifest, threads=model.threads, engine=model.choice)
+        if scorer.engine != model.engine:
+            raise ConfigError(
+                f"The command computes with {model.engine}, a machine of the cluster with "
+                f"{scorer.engine}: name one that all have with --engine."
+            )
+        check_golden(folder, scorer)
+    return scorer
 
 
 def _files(folder: Path) -> dict[str, bytes]:

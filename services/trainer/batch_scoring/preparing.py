@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from services.trainer.batch_scoring.columns import Roles, find_roles
 from services.trainer.batch_scoring.formats import STANDARD_STREAM, Format, open_source
@@ -12,6 +13,9 @@ from services.trainer.batch_scoring.rows import Chunk, Row, Source
 from services.trainer.batch_scoring.running import strictly
 from services.trainer.batch_scoring.scored import Asked
 from shared.errors import Conflict, InvalidInput
+
+if TYPE_CHECKING:
+    from shared.ml.engines import EngineChoice
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Wanted:
         prompt, response: columns that one named.
         strict: refuse the file when a row of it cannot be scored.
         restart: score anew whatever is there.
+        engine: what computes the numbers, see `shared.ml.engines`.
         threads, workers: torch threads of each worker, and how many there are; 0: all cores.
         ray: address of a Ray cluster, or None.
     """
@@ -39,6 +44,7 @@ class Wanted:
     prefix: str = ""
     strict: bool = False
     restart: bool = False
+    engine: "EngineChoice" = "auto"
     threads: int = 1
     workers: int = 0
     ray: str | None = None

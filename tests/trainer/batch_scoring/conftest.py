@@ -12,8 +12,8 @@ from support.tiny_bert import save_tiny_bert
 from services.trainer.batch_scoring.formats import format_of
 from services.trainer.batch_scoring.job import score_file
 from services.trainer.batch_scoring.model import OpenModel, open_model
+from services.trainer.batch_scoring.output import Tally
 from services.trainer.batch_scoring.preparing import Wanted, prepare
-from services.trainer.batch_scoring.running import Tally
 from services.trainer.examples import PreferencePair, RewardDataset
 from services.trainer.recipes.embedding_reward import EmbeddingParams, train
 

@@ -26,7 +26,7 @@ class Counting:
     def __init__(self, scorer, stop_after: int = 1000) -> None:
         self._scorer = scorer
         self._left = stop_after
-        self.manifest = scorer.manifest
+        self.manifest, self.engine = scorer.manifest, scorer.engine
         self.pairs = 0
 
     def score(self, pairs: Sequence[Pair], *, details: bool = False) -> Scores:
