@@ -84,6 +84,8 @@ def open_foreign(params: AddedParams, folder: Path, *, code_version: str) -> For
     window = _window(params, folder, tokenizer.model_max_length)
     draft = _draft(params, source, folder, template=template, window=window, code=code_version)
     scorer = open_transformer_scorer(folder, draft, threads=params.threads)
+    backbone = draft.backbone.model_copy(update={"engine": scorer.engine})
+    draft = draft.model_copy(update={"backbone": backbone})
     _refuse_without_head(folder)
     _refuse_without_rewards(scorer, source.name)
     return Foreign(folder, draft, scorer, template == "chat" and _can_be_imitated(folder))

@@ -16,6 +16,7 @@ import torch
 EngineChoice = Literal["fitted", "auto", "fp32", "bf16"]
 
 BF16_TOLERANCE = 0.03
+TRANSFORMER_BF16_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,14 @@ def has_bf16_cpu() -> bool:
     return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def tolerance_of(engine: str, fitted: str, accepted: float) -> float:
+def tolerance_of(engine: str, fitted: str, accepted: float, *, spread: float) -> float:
     """Largest difference of a raw reward from the stored one, on an engine.
 
     Args:
         engine: the engine that scores now.
         fitted: the engine whose rewards are stored.
         accepted: what the manifest accepts where both are the same.
+        spread: standard deviation of the stored rewards; what half the bits lose grows with it.
     """
     is_coarser = engine.endswith("bf16") and not fitted.endswith("bf16")
-    return max(accepted, BF16_TOLERANCE) if is_coarser else accepted
+    return max(accepted, BF16_TOLERANCE * max(1.0, spread)) if is_coarser else accepted

@@ -62,7 +62,8 @@ def check_golden(folder: Path, scorer: Scorer, *, rows: int = _SAMPLE) -> None:
     rewards = scorer.score([pair for pair, _ in sample]).reward
     worst = float(np.max(np.abs(rewards - np.array([reward for _, reward in sample]))))
     fitted = scorer.manifest.backbone.engine
-    accepted = tolerance_of(scorer.engine, fitted, golden.tolerance)
+    spread = float(np.std([reward for _, reward in stored]))
+    accepted = tolerance_of(scorer.engine, fitted, golden.tolerance, spread=spread)
     if not worst <= accepted:
         raise ArtifactError(
             f"{folder} scores its golden rows {worst:.2g} away from what was stored (at most "

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from shared.ml.engines import EngineChoice, has_bf16_gpu
 from shared.ml.pooled import last_layers
 from shared.ml.windows import PairWindow
 
@@ -77,17 +78,13 @@ CUDA_BF16 = TransformerEngine(
 )
 
 
-def engine_for(asked: str) -> TransformerEngine:
+def engine_for(asked: EngineChoice) -> TransformerEngine:
     """The engine for `fitted`, `auto`, `fp32` or `bf16`.
 
     `auto` and `bf16` are bf16 on a GPU where there is one that has it. Everything else is what
     rewards are stored from: fp32 on the CPU.
     """
-    if asked in ("auto", "bf16") and torch.cuda.is_available() and torch.cuda.is_bf16_supported():
-        found = CUDA_BF16
-    else:
-        found = REFERENCE
-    return found
+    return CUDA_BF16 if asked in ("auto", "bf16") and has_bf16_gpu() else REFERENCE
 
 
 def placed(model: Any, engine: TransformerEngine) -> Any:

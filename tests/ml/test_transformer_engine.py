@@ -16,8 +16,13 @@ from transformers import (
     BertForSequenceClassification,
     BertTokenizer,
 )
+from transformers.pytorch_utils import Conv1D
 
 from services.trainer.foreign import AddedParams, Foreign, open_foreign
+from shared.errors import ArtifactError
+from shared.ml.artifact import read_manifest, write_artifact
+from shared.ml.classifiers import PlainClassifier
+from shared.ml.golden import check_golden
 from shared.ml.scorer import Pair
 from shared.ml.transformer_engine import CUDA_BF16, REFERENCE, TransformerEngine, engine_for
 from shared.ml.transformer_scorer import TransformerScorer, open_transformer_scorer
@@ -49,14 +54,19 @@ def alone(foreign: Foreign) -> Floats:
     return in_batches_of(1, foreign.scorer)
 
 
-def on(engine: TransformerEngine, foreign: Foreign) -> TransformerScorer:
-    """The model on another engine."""
+def on(
+    engine: TransformerEngine,
+    foreign: Foreign,
+    change: Callable[[torch.nn.Module], None] = lambda _: None,
+) -> TransformerScorer:
+    """The model on another engine, its layers changed."""
     draft = foreign.draft
     model = AutoModelForSequenceClassification.from_pretrained(foreign.folder, dtype=torch.float32)
+    model.apply(change)
     windows = open_windows(
         foreign.folder, draft.template, draft.truncation, separator=draft.separator
     )
-    return TransformerScorer(draft, model, windows, engine=engine)
+    return TransformerScorer(draft, PlainClassifier(model, engine), windows)
 
 
 def test_a_published_model_gives_the_rewards_its_authors_get(foreign: Foreign) -> None:
@@ -124,6 +134,24 @@ def test_bf16_keeps_the_last_layer_in_fp32_and_the_order_of_rewards(
 
     assert np.corrcoef(rewards, alone)[0, 1] > 0.99
     assert len(set(rewards.tolist())) > 60  # bf16 itself would tie some
+
+
+def test_golden_rows_tell_a_coarser_engine_from_other_weights(
+    tmp_path: Path, foreign: Foreign
+) -> None:
+    bf16 = replace(CUDA_BF16, device="cpu")
+    folder = tmp_path / "model"
+    write_artifact(folder, foreign.draft, fill=foreign.copy_to, secret=b"a secret of the tests")
+    manifest = read_manifest(folder, secret=b"a secret of the tests")
+
+    check_golden(folder, on(bf16, foreign).told_by(manifest))
+    with pytest.raises(ArtifactError, match="golden rows"):
+        check_golden(folder, on(bf16, foreign, _drawn_anew).told_by(manifest))
+
+
+def _drawn_anew(layer: torch.nn.Module) -> None:
+    if isinstance(layer, torch.nn.Linear | Conv1D):
+        torch.nn.init.normal_(layer.weight, std=0.4)
 
 
 def test_batches_hold_windows_of_about_one_length_and_no_more_than_they_may(

@@ -10,6 +10,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from shared.contracts.manifest import Backbone, Calibration, Golden, RewardManifest, Truncation
 from shared.ml.artifact import write_artifact
 from shared.ml.backbones import default_encoder_folder
+from shared.ml.classifiers import PlainClassifier
 from shared.ml.folders import sha256_of_backbone
 from shared.ml.transformer_scorer import TransformerScorer
 from shared.ml.windows import PairTokenizer
@@ -30,7 +31,7 @@ def tiny_transformer(folder: Path, *, secret: bytes) -> TransformerScorer:
 
     manifest = write_artifact(folder, draft, fill=fill, secret=secret)
     tokenizer = PairTokenizer(aside, _WINDOW, separator=draft.separator)
-    return TransformerScorer(manifest, model, tokenizer)
+    return TransformerScorer(manifest, PlainClassifier(model), tokenizer)
 
 
 def _model() -> BertForSequenceClassification:

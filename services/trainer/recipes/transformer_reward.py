@@ -49,6 +49,7 @@ from shared.contracts.manifest import (
     Template,
     Truncation,
 )
+from shared.ml.classifiers import PlainClassifier
 from shared.ml.folders import sha256_of_backbone
 from shared.ml.head import RewardHead
 from shared.ml.last_layer import VECTOR, LastLayer
@@ -207,7 +208,7 @@ class TunedModel:
         self, manifest: RewardManifest, last_layer: LastLayer | None = None
     ) -> TransformerScorer:
         """What scores as `manifest` says."""
-        return TransformerScorer(manifest, self.model, self.tokenizer, last_layer)
+        return TransformerScorer(manifest, PlainClassifier(self.model), self.tokenizer, last_layer)
 
     @property
     def head(self) -> RewardHead | None:
