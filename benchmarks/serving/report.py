@@ -75,7 +75,7 @@ def figure(result: Result, name: str) -> str:
     if flat.get(name) is None:
         return "–"
     missed = [one for one in result["targets"] if one["name"] == name and not one["met"]]
-    asked = f" (not {missed[0]['asked']})" if missed else ""
+    asked = f" (asked: {missed[0]['asked']})" if missed else ""
     return f"{number(flat[name])}{asked}"
 
 
@@ -85,7 +85,7 @@ def machine(name: str, result: Result) -> str:
     return (
         f"`{result['engine']}`: {facts['cores']} cores ({', '.join(facts['cpu_flags'])}), load "
         f"{facts['load_before']:.1f} before the start, torch {result['torch']}, peer "
-        f"{result['peer']}; medians of {result['rounds']} rounds "
+        f"{result['peer']}; median of {result['rounds']} rounds "
         f"([{name}](../benchmarks/results/{name}))."
     )
 
