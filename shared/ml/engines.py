@@ -16,7 +16,7 @@ import torch
 EngineChoice = Literal["fitted", "auto", "fp32", "bf16"]
 
 BF16_TOLERANCE = 0.03
-TRANSFORMER_BF16_SHARE = 0.25
+PLAIN_BF16_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,9 @@ def tolerance_of(engine: str, fitted: str, accepted: float, *, spread: float) ->
         fitted: the engine whose rewards are stored.
         accepted: what the manifest accepts where both are the same.
         spread: standard deviation of the stored rewards; what half the bits lose grows with it.
+            In the many layers of a decoder it is a tenth, and with other weights the whole.
     """
-    is_coarser = engine.endswith("bf16") and not fitted.endswith("bf16")
-    return max(accepted, BF16_TOLERANCE * max(1.0, spread)) if is_coarser else accepted
+    if not engine.endswith("bf16") or fitted.endswith("bf16"):
+        return accepted
+    share = PLAIN_BF16_SHARE if engine.startswith("transformers-") else BF16_TOLERANCE
+    return max(accepted, BF16_TOLERANCE, share * spread)

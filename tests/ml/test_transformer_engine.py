@@ -43,8 +43,8 @@ def foreign(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return added(tmp_path_factory.mktemp(request.param), request.param)
 
 
-def added(home: Path, family: str) -> Foreign:
-    source = save_tiny_chat(home / "published", family)
+def added(home: Path, family: str, **config: object) -> Foreign:
+    source = save_tiny_chat(home / "published", family, **config)
     return open_foreign(AddedParams(model=str(source)), home / "added", code_version="test")
 
 
@@ -136,9 +136,9 @@ def test_bf16_keeps_the_last_layer_in_fp32_and_the_order_of_rewards(
     assert len(set(rewards.tolist())) > 60  # bf16 itself would tie some
 
 
-def test_golden_rows_tell_a_coarser_engine_from_other_weights(
-    tmp_path: Path, foreign: Foreign
-) -> None:
+@pytest.mark.parametrize("family", ["qwen3", "gpt2"])
+def test_golden_rows_tell_a_coarser_engine_from_other_weights(tmp_path: Path, family: str) -> None:
+    foreign = added(tmp_path, family, initializer_range=0.2)
     bf16 = replace(CUDA_BF16, device="cpu")
     folder = tmp_path / "model"
     write_artifact(folder, foreign.draft, fill=foreign.copy_to, secret=b"a secret of the tests")
