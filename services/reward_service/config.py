@@ -12,6 +12,9 @@ def _cores() -> int:
     return min(8, len(os.sched_getaffinity(0)))
 
 
+Engine = Literal["auto", "fitted", "fp32", "bf16"]
+
+
 class RewardSettings(Settings):
     """What the reward service adds to the settings every process shares."""
 
@@ -59,6 +62,11 @@ class RewardSettings(Settings):
         ge=0,
         description="Memory for the vectors of texts that were encoded before, so that a prompt "
         "that comes again is not encoded again; 0 keeps none.",
+    )
+    reward_engine: Engine = Field(
+        "auto",
+        description="Arithmetic that rewards are computed in: `fp32`, `bf16`, `fitted` (what the "
+        "model was trained on), or `auto`: bf16 where the hardware multiplies it, else `fitted`.",
     )
     reward_max_texts: int = Field(
         1000, ge=1, description="Inputs or documents that one request may hold."

@@ -23,7 +23,7 @@ class Service:
     scoring: Scoring
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     service: Service = request.state.service
     return service
 

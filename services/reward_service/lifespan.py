@@ -48,7 +48,9 @@ async def lifespan(app: FastAPI, *, settings: RewardSettings) -> AsyncIterator[M
         await _refuse_foreign(engine, sessions, secret)
         metrics = ServingMetrics(app.state.metrics)
         vectors = EmbeddingCache(settings.reward_cache_bytes)
-        how = How(FolderStore(settings.artifacts), secret, wrap=vectors.wrap)
+        how = How(
+            FolderStore(settings.artifacts), secret, settings.reward_engine, wrap=vectors.wrap
+        )
         cache, live = KeyCache(sessions), _live_models(settings, sessions, how, metrics)
         metrics.registry.register(MemoryCollector(live.in_memory, vectors))
         async with _following(url, cache, live), _scoring_threads(settings, metrics) as batcher:

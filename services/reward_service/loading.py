@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from services.reward_service.config import Engine
 from shared.artifacts import FolderStore, folder_sha256
 from shared.db.tables import ModelVersion
 from shared.errors import ArtifactError
@@ -22,10 +23,11 @@ class Loaded(NamedTuple):
 
 @dataclass(frozen=True)
 class How:
-    """What decides how versions are opened: where they lie, who signed them, what remembers."""
+    """What decides how versions are opened: where they lie, who signed them, what computes."""
 
     store: FolderStore
     secret: bytes
+    engine: Engine = "auto"
     wrap: Callable[[Encoder], Encoder] | None = None
 
 
@@ -44,6 +46,8 @@ def load_version(version: ModelVersion, how: How) -> Loaded:
             f"{folder} is not what was registered as {version.name} version {version.version}; "
             "restore it from a backup or promote another version."
         )
-    scorer = load_scorer(folder, secret=how.secret, threads=1, verify=True, wrap=how.wrap)
+    scorer = load_scorer(
+        folder, secret=how.secret, threads=1, engine=how.engine, verify=True, wrap=how.wrap
+    )
     scorer.score(_WARM_UP)
     return Loaded(scorer, weights_of(scorer))
