@@ -1,6 +1,6 @@
 """What every dialect does in between: score pairs for a caller, say which model it was."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,8 +11,10 @@ from starlette.responses import JSONResponse, Response
 from services.reward_service.asked import Asked
 from services.reward_service.deps import Caller, CallerDep, Service, ServiceDep
 from services.reward_service.dialects.forms import ClientLeft
+from services.reward_service.dialects.full_text import split
 from services.reward_service.dialects.telling import is_foreign
 from services.reward_service.limits import refuse_too_long, refuse_too_many
+from services.reward_service.live_models import LiveModel
 from services.reward_service.scoring import NoModel, Scored, unless_gone
 from shared.contracts.scoring import Text
 from shared.errors import Unavailable
@@ -46,31 +48,34 @@ class Asker:
         self, pairs: Sequence[Pair], where: str, model: str | None = None
     ) -> Scored | NoModel:
         """The same, where a missing model is not an error."""
-        self.check(pairs, where)
+        refuse_too_many(len(pairs), where, self.service.settings)
+        self.refuse_long(
+            where, ((at, text) for at, pair in enumerate(pairs) for text in _texts(pair))
+        )
         call = self.caller.call(self.ours(model), Asked())
         found = await unless_gone(self.request, self.service.scoring.score(call, pairs))
         if isinstance(found, Response):
             raise ClientLeft
         return found
 
-    def check(self, pairs: Sequence[Pair], where: str) -> None:
-        """Pass pairs that are few and short enough.
+    async def score_texts(
+        self, texts: Sequence[str], where: str, model: str | None = None
+    ) -> Scored:
+        """Scores of texts that hold prompt and response; see `full_text`."""
+        self.refuse_long(where, enumerate(texts))
+        return await self.score([split(text) for text in texts], where, model)
+
+    def refuse_long(self, where: str, texts: Iterable[tuple[int, str]]) -> None:
+        """Pass texts, given with their places, that are short enough; do so before any work.
 
         Raises:
-            TooLarge: they are not.
+            TooLarge: one is not.
         """
-        settings = self.service.settings
-        refuse_too_many(len(pairs), where, settings)
-        texts = [(f"{where}/{at}", text) for at, pair in enumerate(pairs) for text in _texts(pair)]
-        refuse_too_long(texts, settings)
+        refuse_too_long(((f"{where}/{at}", text) for at, text in texts), self.service.settings)
 
     def ours(self, model: str | None) -> str | None:
         """The name as ours; None, which is the live model, for a name of another server's."""
         return None if model and is_foreign(model, self.service.settings) else model
-
-
-def _texts(pair: Pair) -> tuple[str, str]:
-    return pair.prompt, pair.response
 
 
 def _asker(request: Request, service: ServiceDep, caller: CallerDep) -> Asker:
@@ -117,6 +122,14 @@ def name_of(scored: Scored) -> str:
 def tokens_of(scored: Scored) -> int:
     """Tokens the model read."""
     return int(scored.scores.tokens.sum())
+
+
+def window_of(model: LiveModel) -> int:
+    """Tokens of prompt and response that a model reads at most."""
+    manifest = model.scorer.manifest
+    limit = manifest.truncation
+    is_apart = manifest.template == "separate"
+    return limit.response_tokens + (limit.prompt_tokens if is_apart else 0)
 
 
 def usage(scored: Scored) -> dict[str, int]:

@@ -13,14 +13,15 @@ from shared.ml.scorer import Pair, Turn
 
 _ROLES = {
     "human": "user",
-    "[inst]": "user",
-    "<</sys>>": "user",
-    "<<sys>>": "system",
+    "inst": "user",
+    "/sys": "user",
+    "sys": "system",
     "ai": "assistant",
     "model": "assistant",
-    "[/inst]": "assistant",
+    "/inst": "assistant",
 }
-# ChatML; Llama 3; Llama 4; Gemma; Zephyr and Phi; DeepSeek; Llama 2 and Mistral.
+# ChatML; Llama 3; Llama 4; Gemma; Zephyr and Phi; DeepSeek; Llama 2 and Mistral. Each begins with a
+# letter of its own kind, so that the search for them passes over all others.
 _TURN = re.compile(
     r"<\|im_start\|>(\w+)\n"
     r"|<\|start_header_id\|>(\w+)<\|end_header_id\|>"
@@ -28,14 +29,16 @@ _TURN = re.compile(
     r"|<start_of_turn>(\w+)\n"
     r"|<\|(system|user|assistant)\|>"
     r"|<｜(User|Assistant)｜>"
-    r"|(\[/?INST\]|<</?SYS>>)"
+    r"|\[(/?INST)\]"
+    r"|<<(/?SYS)>>"
 )
 _WORD_TURN = re.compile(r"(?:\A\s*|\n\n)(Human|User|Assistant|AI|System|user|assistant|system): ?")
-_EDGE = (
-    r"(?:\s|<\|(?:im_end|eot_id|eot|end|endoftext|end_of_text|begin_of_text)\|>"
-    r"|<end_of_turn>|</?s>|<bos>|<eos>|<pad>|<｜(?:begin|end)▁of▁sentence｜>)+"
-)
-_EDGES = re.compile(rf"\A{_EDGE}|{_EDGE}\Z")
+_MARKS = (
+    "<|im_end|>", "<|eot_id|>", "<|eot|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>",
+    "<|begin_of_text|>", "<end_of_turn>", "<s>", "</s>", "<bos>", "<eos>", "<pad>",
+    "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>",
+)  # fmt: skip
+_LEADING = re.compile(rf"(?:\s|{'|'.join(map(re.escape, _MARKS))})*")
 
 
 def split(text: str) -> Pair:
@@ -80,14 +83,18 @@ def _turns(text: str) -> list[Message]:
     if not marks and _WORD_TURN.match(text):
         marks = list(_WORD_TURN.finditer(text))
     if not marks:
-        return [Message(role="user", content=text)]
+        return [_turn("user", text)]
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     before = _bare(text[: marks[0].start()])
-    first = [Message(role="system", content=before)] if before else []
+    first = [_turn("system", before)] if before else []
     return first + [
-        Message(role=_role(mark), content=_bare(text[mark.end() : end]))
+        _turn(_role(mark), _bare(text[mark.end() : end]))
         for mark, end in zip(marks, ends, strict=True)
     ]
+
+
+def _turn(role: str, content: str) -> Message:
+    return Message.model_construct(role=role, content=content)  # of text that was validated
 
 
 def _role(mark: re.Match[str]) -> str:
@@ -96,4 +103,16 @@ def _role(mark: re.Match[str]) -> str:
 
 
 def _bare(text: str) -> str:
-    return _EDGES.sub("", text)
+    """The text without white space and marks at either end, in one pass over each."""
+    end = len(text)
+    while end and (cut := _trailing(text, end)):
+        end -= cut
+    found = _LEADING.match(text, 0, end)
+    return text[found.end() if found else 0 : end]
+
+
+def _trailing(text: str, end: int) -> int:
+    """How many letters before `end` are white space or a mark."""
+    if text[end - 1].isspace():
+        return 1
+    return next((len(mark) for mark in _MARKS if text.endswith(mark, 0, end)), 0)

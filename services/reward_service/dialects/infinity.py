@@ -18,7 +18,6 @@ from services.reward_service.dialects.asking import (
     usage,
 )
 from services.reward_service.dialects.forms import InForm, openai_error
-from services.reward_service.dialects.full_text import split
 from services.reward_service.dialects.reranking import rerank_reply
 from shared.contracts.scoring import Text
 from shared.errors import HeedError
@@ -71,7 +70,7 @@ async def rerank(asker: AskerDep, body: RerankBody) -> JSONResponse:
 @router.post("/classify")
 async def classify(asker: AskerDep, body: ClassifyBody) -> JSONResponse:
     """Of each text a list with the one class, good, and its score."""
-    scored = await asker.score([split(text) for text in body.input], "/input", body.model)
+    scored = await asker.score_texts(body.input, "/input", body.model)
     values = numbers(scored, raw=body.raw_scores)
     content = {
         "object": "classify",

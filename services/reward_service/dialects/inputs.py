@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, model_validator
 
-from services.reward_service.dialects.asking import ModelName, Texts
-from services.reward_service.dialects.full_text import pair_of, split
+from services.reward_service.dialects.asking import Asker, ModelName, Texts
+from services.reward_service.dialects.full_text import pair_of
+from services.reward_service.scoring import Scored
 from shared.contracts.scoring import Message, Text
-from shared.ml.scorer import Pair
 
 
 def _joined(content: object) -> object:
@@ -41,14 +41,9 @@ class InputBody(BaseModel):
             raise ValueError("send either input or messages")
         return self
 
-    @property
-    def pairs(self) -> list[Pair]:
-        """Prompt and response of each text."""
-        if self.messages is not None:
-            return [pair_of(self.messages)]
-        return [split(text) for text in self.input or ()]
 
-    @property
-    def where(self) -> str:
-        """The JSON pointer to what is scored."""
-        return "/messages" if self.messages is not None else "/input"
+async def scores_of(asker: Asker, body: InputBody) -> Scored:
+    """Scores of what was sent."""
+    if body.messages is not None:
+        return await asker.score([pair_of(body.messages)], "/messages", body.model)
+    return await asker.score_texts(body.input or [], "/input", body.model)

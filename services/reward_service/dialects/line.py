@@ -8,7 +8,7 @@ from shared.errors import Overloaded
 
 T = TypeVar("T")
 
-MOST_WAITING = 1000
+MOST_WAITING = 200
 # A refusal comes at once; what has not been refused by then has found room.
 _REFUSED_BY_S = 0.005
 _PAUSE_S = 0.05

@@ -38,6 +38,7 @@ async def judge(asker: AskerDep, body: JudgeBody) -> JSONResponse:
     """The raw reward of each response."""
     formats = body.format_rewards or [1.0] * len(body.prompts)
     _refuse_unequal(len(body.prompts), len(body.responses), len(formats))
+    asker.refuse_long("/prompts", enumerate(body.prompts))
     pairs = [
         answered(prompt, response)
         for prompt, response in zip(body.prompts, body.responses, strict=True)

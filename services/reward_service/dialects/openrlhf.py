@@ -17,6 +17,7 @@ from services.reward_service.dialects.asking import Asker, AskerDep, Texts, know
 from services.reward_service.dialects.forms import ClientLeft, InForm
 from services.reward_service.dialects.full_text import split, split_after
 from services.reward_service.dialects.line import Line
+from services.reward_service.limits import refuse_too_many
 from services.reward_service.scoring import NoModel, Scored, unless_gone
 from shared.contracts.scoring import Text
 from shared.errors import Detail, InvalidInput
@@ -54,9 +55,9 @@ router = APIRouter(route_class=InForm, include_in_schema=False)
 @router.post("/get_reward")
 async def get_reward(asker: AskerDep, body: RewardBody) -> JSONResponse:
     """The raw reward of each text; `scores` are between 0 and 1."""
-    pairs = body.pairs
-    asker.check(pairs, "/query")
-    scored = known(await _patiently(asker, pairs))
+    refuse_too_many(len(body.query), "/query", asker.service.settings)
+    asker.refuse_long("/query", enumerate(body.query))
+    scored = known(await _patiently(asker, body.pairs))
     content = {"rewards": numbers(scored, raw=True), "scores": numbers(scored, raw=False)}
     return reply(content, scored)
 

@@ -16,7 +16,6 @@ from services.reward_service.dialects.asking import (
     reply,
 )
 from services.reward_service.dialects.forms import InForm, Statuses, openai_error
-from services.reward_service.dialects.full_text import split
 from shared.contracts.scoring import Text
 from shared.errors import HeedError, InvalidInput, TooLarge
 from shared.ids import public_id
@@ -81,7 +80,7 @@ async def rerank(asker: AskerDep, body: RerankBody) -> JSONResponse:
 @router.post("/classify")
 async def classify(asker: AskerDep, body: TextBody) -> JSONResponse:
     """Of each text its raw reward, under the name `embedding`; of one text no list."""
-    scored = await asker.score([split(text) for text in body.texts], "/text", body.model)
+    scored = await asker.score_texts(body.texts, "/text", body.model)
     rows = zip(numbers(scored, raw=True), scored.scores.tokens.tolist(), strict=True)
     content = [
         {

@@ -21,6 +21,7 @@ from services.reward_service.dialects.asking import (
     numbers,
     reply,
     tokens_of,
+    window_of,
 )
 from services.reward_service.dialects.full_text import split
 from services.reward_service.dialects.tei_bodies import (
@@ -58,6 +59,9 @@ async def rerank(asker: AskerDep, body: RerankBody) -> JSONResponse:
 async def predict(asker: AskerDep, body: PredictBody) -> JSONResponse:
     """Of each input a list with the one label the model has, and its score."""
     started = time.perf_counter()
+    asker.refuse_long(
+        "/inputs", ((at, text) for at, texts in enumerate(body.inputs) for text in texts)
+    )
     pairs = [
         Pair(texts[0], texts[1]) if len(texts) > 1 else split(texts[0]) for texts in body.inputs
     ]
@@ -97,12 +101,12 @@ async def info(asker: AskerDep) -> dict[str, Any]:
 
 
 def _info(model: LiveModel, service: Service) -> dict[str, Any]:
-    settings, truncation = service.settings, model.scorer.manifest.truncation
+    settings = service.settings
     return {
         "model_id": f"{model.name}@{model.version}",
         "model_sha": model.sha256,
         "model_type": {"reranker": {"id2label": {"0": LABEL}, "label2id": {LABEL: 0}}},
-        "max_input_length": truncation.prompt_tokens + truncation.response_tokens,
+        "max_input_length": window_of(model),
         "max_batch_tokens": settings.reward_batch_tokens,
         "max_client_batch_size": settings.reward_max_texts,
         "auto_truncate": True,
@@ -131,7 +135,6 @@ def _timed(content: object, scored: Scored, pairs: Sequence[Pair], started: floa
     """The reply with TEI's account of it; the time of scoring holds what the queue took."""
     elapsed_ms = str(round((time.perf_counter() - started) * 1000))
     headers = {
-        "x-compute-type": "cpu",
         "x-compute-time": elapsed_ms,
         "x-total-time": elapsed_ms,
         "x-inference-time": elapsed_ms,

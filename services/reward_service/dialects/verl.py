@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
 from services.reward_service.dialects.asking import AskerDep, listed, numbers, reply
-from services.reward_service.dialects.inputs import InputBody
+from services.reward_service.dialects.inputs import InputBody, scores_of
 from services.reward_service.dialects.vllm import VllmForm
 
 router = APIRouter(route_class=VllmForm, include_in_schema=False)
@@ -23,7 +23,7 @@ class EmbeddingBody(InputBody):
 @router.post("/v1/embeddings")
 async def embeddings(asker: AskerDep, body: EmbeddingBody) -> JSONResponse:
     """Of each text an embedding of one number, its raw reward."""
-    scored = await asker.score(body.pairs, body.where, body.model)
+    scored = await scores_of(asker, body)
     encode = _as_base64 if body.encoding_format == "base64" else _as_list
     values = numbers(scored, raw=True)
     data = [{"object": "embedding", "embedding": encode(value)} for value in values]

@@ -19,12 +19,13 @@ from services.reward_service.dialects.asking import (
     listed,
     numbers,
     reply,
+    window_of,
 )
 from services.reward_service.dialects.forks import ByBody
 from services.reward_service.dialects.forms import InForm, Statuses, openai_error
-from services.reward_service.dialects.inputs import InputBody
+from services.reward_service.dialects.inputs import InputBody, scores_of
 from services.reward_service.dialects.telling import Dialect
-from services.reward_service.live_models import Slot
+from services.reward_service.live_models import LiveModel
 from shared.errors import Detail, HeedError, InvalidInput, TooLarge
 from shared.ids import public_id
 from shared.ml.scorer import Pair
@@ -95,7 +96,7 @@ async def score(asker: AskerDep, body: ScoreBody) -> JSONResponse:
 @router.post("/v1/classify")
 async def classify(asker: AskerDep, body: InputBody) -> JSONResponse:
     """Of each text the probability of the one class, good; without activation the raw reward."""
-    scored = await asker.score(body.pairs, body.where, body.model)
+    scored = await scores_of(asker, body)
     data: Sequence[Mapping[str, Any]] = [
         {"label": "good", "probs": [value], "num_classes": 1}
         for value in numbers(scored, raw=body.use_activation is False)
@@ -106,7 +107,7 @@ async def classify(asker: AskerDep, body: InputBody) -> JSONResponse:
 @router.post("/pooling")
 async def pooling(asker: AskerDep, body: InputBody) -> JSONResponse:
     """The raw reward of each text, as of vLLM's reward models; with activation the score, 0-1."""
-    scored = await asker.score(body.pairs, body.where, body.model)
+    scored = await scores_of(asker, body)
     values = numbers(scored, raw=body.use_activation is not True)
     data = [{"object": "pooling", "data": [value]} for value in values]
     return reply(listed(data, scored, **_made("pool")), scored)
@@ -115,17 +116,18 @@ async def pooling(asker: AskerDep, body: InputBody) -> JSONResponse:
 @router.get("/v1/models")
 async def models(asker: AskerDep) -> dict[str, Any]:
     """What is in memory, by the names that requests may give; the live model first."""
-    project_id = asker.caller.principal.project_id
-    live = await asker.service.live.resolve(project_id, None)
-    others = (slot for slot in asker.service.live.slots(project_id) if slot is not live)
-    cards = [_card(slot.reference.name if slot is live else str(slot.reference), slot)
-             for slot in (live, *others) if slot.model]  # fmt: skip
-    return {"object": "list", "data": cards}
+    project_id, live_models = asker.caller.principal.project_id, asker.service.live
+    live = await live_models.resolve(project_id, None)
+    named = [(live.reference.name, live.model)]
+    named += [
+        (str(slot.reference), slot.model)
+        for slot in live_models.slots(project_id)
+        if slot is not live
+    ]
+    return {"object": "list", "data": [_card(name, model) for name, model in named if model]}
 
 
-def _card(name: str, slot: Slot) -> dict[str, Any]:
-    model = slot.model
-    assert model is not None
+def _card(name: str, model: LiveModel) -> dict[str, Any]:
     return {
         "id": name,
         "object": "model",
@@ -133,7 +135,7 @@ def _card(name: str, slot: Slot) -> dict[str, Any]:
         "owned_by": "heed",
         "root": f"{model.name}@{model.version}",
         "parent": None,
-        "max_model_len": model.scorer.manifest.truncation.response_tokens,
+        "max_model_len": window_of(model),
     }
 
 
