@@ -49,9 +49,8 @@ class Asker:
     ) -> Scored | NoModel:
         """The same, where a missing model is not an error."""
         refuse_too_many(len(pairs), where, self.service.settings)
-        self.refuse_long(
-            where, ((at, text) for at, pair in enumerate(pairs) for text in _texts(pair))
-        )
+        self.refuse_long(where, ((at, pair.prompt) for at, pair in enumerate(pairs)))
+        self.refuse_long(where, ((at, pair.response) for at, pair in enumerate(pairs)))
         call = self.caller.call(self.ours(model), Asked())
         found = await unless_gone(self.request, self.service.scoring.score(call, pairs))
         if isinstance(found, Response):
