@@ -84,10 +84,12 @@ def ray_cluster(address: str, *, cores: int) -> Iterator[int]:
             _start_local(cores, quiet)
         else:
             ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - Ray raises bare Exception
+        ray.shutdown()
         raise ConfigError(
-            f"--ray {address}: no cluster can be reached ({type(error).__name__}); name its head "
-            "as HOST:6379, `auto` for the one of this machine, or `local` to start one."
+            f"--ray {address}: no cluster answers ({type(error).__name__}); name its head as "
+            "HOST:6379, `auto` for the one of this machine, or `local` to start one, which takes "
+            "up to 30 s and a machine that is not busy."
         ) from None
     try:
         yield int(ray.cluster_resources().get("CPU", 0)) or 1
