@@ -1,6 +1,6 @@
 """`heed score` beside a bare loop of its scorer on the same rows, and its memory on a large file.
 
-`python benchmarks/batch_scoring.py [--model FOLDER]`. A loop holds all pairs in memory and
+`make bench-batch`. A loop holds all pairs in memory and
 does nothing but score them, in as many threads as the command has workers; both alternate, so that
 they meet the same load. Memory is the peak of whole commands on short rows: a hundred times more
 rows must not take more.
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -39,6 +39,13 @@ SENTENCE = (
 )
 WORDS = SENTENCE.split(" ")
 PROMPT_WORDS, RESPONSES = (12, 28), 3
+
+
+class Cost(NamedTuple):
+    """What some work took."""
+
+    seconds: float
+    cpu_s: float
 
 
 def main(
@@ -119,14 +126,24 @@ def _speed(
             _loop(opened, pairs, workers)
 
         times = [(_timed(command), _timed(loop)) for _ in range(rounds)]
-        ratios = [bare / whole for whole, bare in times]
-        found[f"workers_{workers}"] = {
-            "heed_score_rows_per_s": round(rows / min(whole for whole, _ in times), 1),
-            "bare_loop_rows_per_s": round(rows / min(bare for _, bare in times), 1),
-            "ratio": round(statistics.median(ratios), 3),
-            "ratios": [round(ratio, 3) for ratio in ratios],
-        }
+        found[f"workers_{workers}"] = _compared(rows, times)
     return {"rows": rows, **found}
+
+
+def _compared(rows: int, times: list[tuple[Cost, Cost]]) -> dict[str, Any]:
+    """Rows per second of both, and the command's share of the loop's speed in each round.
+
+    The same by CPU seconds says it without what else ran on the machine.
+    """
+    ratios = [loop.seconds / command.seconds for command, loop in times]
+    by_cpu = [loop.cpu_s / command.cpu_s for command, loop in times]
+    return {
+        "heed_score_rows_per_s": round(rows / min(command.seconds for command, _ in times), 1),
+        "bare_loop_rows_per_s": round(rows / min(loop.seconds for _, loop in times), 1),
+        "ratio": round(statistics.median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "ratio_by_cpu_seconds": round(statistics.median(by_cpu), 3),
+    }
 
 
 def _score(file: Path, output: Path, folder: Path, opened: OpenModel, workers: int) -> None:
@@ -144,10 +161,10 @@ def _loop(opened: OpenModel, pairs: list[Pair], workers: int) -> None:
         list(pool.map(opened.scorer.score, chunks))
 
 
-def _timed(work: Callable[[], None]) -> float:
-    began = time.perf_counter()
+def _timed(work: Callable[[], None]) -> Cost:
+    began, cpu_began = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - began
+    return Cost(time.perf_counter() - began, time.process_time() - cpu_began)
 
 
 def _memory(home: Path, folder: Path, *, large: int) -> dict[str, Any]:
