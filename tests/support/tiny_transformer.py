@@ -18,10 +18,12 @@ from shared.ml.windows import PairTokenizer
 _WINDOW = Truncation(prompt_tokens=64, response_tokens=64)
 
 
-def tiny_transformer(folder: Path, *, secret: bytes) -> TransformerScorer:
+def tiny_transformer(
+    folder: Path, *, secret: bytes, model: BertForSequenceClassification | None = None
+) -> TransformerScorer:
     """Write an artifact with random weights to `folder`; gives the scorer it was written from."""
     aside = folder.with_name(f"{folder.name}.weights")
-    model = _model()
+    model = model or _model()
     model.save_pretrained(aside)
     shutil.copy(default_encoder_folder() / "tokenizer.json", aside)
     draft = _manifest(sha256_of_backbone(aside))
