@@ -1,10 +1,7 @@
 """Reward models that were made elsewhere: what is refused, and what becomes of the others."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from support.tiny_bert import save_tiny_bert
 from support.tiny_chat import FAMILIES, save_tiny_chat, save_tokenizer
 from support.tiny_llama import save_tiny_llama
+from typer.testing import CliRunner
 
+from heed_cli.models import app
 from services.trainer.config import TrainerSettings
 from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
 from services.trainer.foreign import AddedParams, open_foreign
@@ -224,19 +223,11 @@ async def test_the_command_gates_a_model_on_the_feedback_that_there_is(
     monkeypatch.setenv("HEED_DATA_DIR", str(settings.data_dir))
     monkeypatch.setenv("HEED_DATABASE_URL", settings.database_url.get_secret_value())
     monkeypatch.setenv("HEED_SECRET_KEY", settings.secret_key.get_secret_value())
-    monkeypatch.setenv("COLUMNS", "200")
 
-    ended = await to_thread.run_sync(
-        partial(
-            subprocess.run,
-            [Path(sys.executable).with_name("heed"), "models", "add", source, "--min-rated", "20"],
-            capture_output=True, text=True, check=False,
-        )
-    )  # fmt: skip
+    words = ["add", str(source), "--min-rated", "20"]
+    ended = await to_thread.run_sync(CliRunner().invoke, app, words)
 
-    assert ended.returncode == 0, ended.stderr
-    assert "reward version 1" in ended.stdout
-    assert "gate" in ended.stdout
+    assert ended.exit_code == 0, ended.exception
     async with sessions() as session:
         version = await find_version(session, 1)
     assert version.kind == "transformer"
