@@ -1,18 +1,21 @@
 """What `/score` and `/rerank` say beside a score when they are asked, over real HTTP."""
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from shared.contracts.manifest import Conformal, Continuity, Curve, Domain
-from shared.ml.artifact import load_scorer, read_manifest, write_artifact
+from shared.ml.artifact import MANIFEST_FILE, load_scorer, read_manifest, write_artifact
 from shared.ml.backbones import default_encoder_folder
 from shared.ml.domain import DOMAIN_FILE, DomainModel, PartDomain
 from shared.ml.encoder import open_encoder
 from shared.ml.head import HEAD_FILE, RewardHead, read_head
+from shared.ml.last_layer import VECTOR
 from shared.ml.scorer import Pair
+from tests.support.tiny_transformer import tiny_transformer
 
 SECRET = b"a secret that is long enough for tests"
 EXTRAS = ["raw", "reward", "interval", "out_of_domain", "aspects", "steps"]
@@ -100,6 +103,38 @@ async def test_rerank_gives_the_same_details_as_score(serve, live_rich, sample):
         same = scored.json()["results"][result["index"]]
         assert {name: result[name] for name in EXTRAS} == {name: same[name] for name in EXTRAS}
         assert result["relevance_score"] == same["score"]
+
+
+async def test_a_transformer_weighs_aspects_read_from_the_vectors_of_its_last_layer(
+    serve, deployment, sample, tmp_path
+):
+    scorer = tiny_transformer(tmp_path / "plain", secret=SECRET)
+    pairs = [Pair(sample.prompt, text) for text in (sample.rude, sample.kind)]
+    rewards, vectors = scorer.rewards_and_vectors(pairs)
+    apart = (vectors[1] - vectors[0]).astype(np.float64)
+    weights = -2 * np.sign(rewards[1] - rewards[0]) * apart / (apart @ apart)
+    turned = np.append(weights, -vectors.mean(axis=0) @ weights)  # log-odds of 1 and -1
+    head = RewardHead(VECTOR, np.zeros(16), 0.0, aspects={"turned": turned})
+    manifest = scorer.manifest.model_copy(update={"aspects": ("turned",)})
+
+    def fill(stage: Path) -> None:
+        shutil.copytree(tmp_path / "plain", stage, dirs_exist_ok=True)
+        (stage / MANIFEST_FILE).unlink()
+        (stage / HEAD_FILE).write_bytes(head.to_bytes())
+
+    write_artifact(tmp_path / "model", manifest, fill=fill, secret=SECRET)
+    await deployment.promote(await deployment.register(tmp_path / "model"))
+
+    async with serve(reward_engine="fitted") as client:
+        replies = [
+            await client.rerank(sample.rude, sample.kind, **asked, **{"return": ["aspects"]})
+            for asked in ({}, {"weights": {"turned": 1}})
+        ]
+
+    plain, weighed = ([one["index"] for one in reply.json()["results"]] for reply in replies)
+    assert weighed == plain[::-1]
+    said = [one["aspects"]["turned"] for one in replies[1].json()["results"]]
+    assert said == pytest.approx([1 / (1 + math.exp(-1)), 1 / (1 + math.exp(1))], abs=0.02)
 
 
 async def test_who_asks_for_nothing_gets_what_there_was_before(serve, live_rich, sample):
