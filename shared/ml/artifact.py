@@ -142,10 +142,26 @@ def open_scorer(
 
         found: Scorer = open_transformer_scorer(folder, manifest, threads=threads, engine=engine)
     else:
-        home = _backbone_folder(folder, manifest)
-        encoder = open_encoder(home, threads=threads, engine=engine)
+        encoder = _open_encoder(folder, manifest, threads, engine)
         found = _open_embedding(folder, manifest, encoder, wrap)
     return ProcessScorer(found) if manifest.process else found
+
+
+def _open_encoder(
+    folder: Path, manifest: RewardManifest, threads: int, engine: "EngineChoice"
+) -> Encoder:
+    from shared.ml.quantised import read_ranges
+
+    home, fitted = _backbone_folder(folder, manifest), manifest.backbone.engine
+    is_int8 = fitted.endswith("int8")
+    asked = {"fitted", "auto", "int8"} if is_int8 else {"fitted", "auto", "fp32", "bf16"}
+    if engine not in asked:
+        raise ArtifactError(
+            f"{folder} was fitted on {fitted} and cannot be served on {engine}; choose "
+            f"{' or '.join(sorted(asked))}, or train it again with that engine."
+        )
+    ranges = read_ranges(folder) if is_int8 else None
+    return open_encoder(home, threads=threads, engine=engine, ranges=ranges)
 
 
 def _open_embedding(

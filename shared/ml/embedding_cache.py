@@ -72,11 +72,11 @@ class EmbeddingCache:
         self._clock = count()
         self._secret = secrets.token_bytes(16)
         self._shelves: WeakSet[Shelf] = WeakSet()
-        self._encoders: WeakValueDictionary[tuple[str, str], CachedEncoder] = WeakValueDictionary()
+        self._encoders: WeakValueDictionary[int, CachedEncoder] = WeakValueDictionary()
 
     def wrap(self, encoder: Encoder) -> Encoder:
-        """The encoder behind this cache; the same one for the same weights and engine."""
-        name = encoder.sha256, encoder.engine
+        """The encoder behind this cache; the same one for the same encoder."""
+        name = id(encoder)  # held by what stands for it here, so that no other gets the number
         with self._lock:
             found = self._encoders.get(name)
             if found is None:

@@ -18,6 +18,7 @@ from shared.ml.tokens import TextTokenizer
 
 if TYPE_CHECKING:
     from shared.ml.engines import EngineChoice
+    from shared.ml.quantised import Ranges
 
 VIEWS = 3
 EMBEDDING, MIDDLE, PEAK = range(VIEWS)
@@ -89,44 +90,78 @@ class Pooling:
     max_tokens: int
 
 
-_open_encoders: WeakValueDictionary[tuple[str, str], Encoder] = WeakValueDictionary()
+_open_encoders: WeakValueDictionary[tuple[str, str, str], Encoder] = WeakValueDictionary()
 _opening = threading.Lock()
 
 
-def open_encoder(folder: Path, *, threads: int = 1, engine: "EngineChoice" = "fitted") -> Encoder:
+def open_encoder(
+    folder: Path,
+    *,
+    threads: int = 1,
+    engine: "EngineChoice" = "fitted",
+    ranges: "Ranges | None" = None,
+) -> Encoder:
     """The encoder in a model folder; models that share weights share one copy in memory.
 
     Args:
         folder: a BERT-family or sentence-transformers folder with safetensors weights.
         threads: torch threads of this process; one is best for small models on shared cores.
         engine: what computes; an architecture without faster ways runs in plain fp32 whatever is
-            asked, and the log says so. Reading for a head to be fitted is `fitted`: fp32.
+            asked, and the log says so. For a head to be fitted on, `fitted` is fp32.
+        ranges: ends of the int8 engine; with them the encoder runs in it, whatever is asked.
 
     Raises:
         ArtifactError: the folder is missing, unsafe, or no encoder Heed can read.
     """
     import torch
 
-    from shared.ml.engines import FP32, arithmetic_for
+    from shared.ml.engines import FP32, INT8, arithmetic_for
     from shared.ml.packed import PackedBert, is_packable, packed_engine
+    from shared.ml.packed_int8 import open_packed_int8
     from shared.ml.plain import PlainEncoder
 
     refuse_unsafe_folder(folder)
     sha256, config = sha256_of_backbone(folder), read_json(folder / "config.json")
-    arithmetic = arithmetic_for(engine) if is_packable(config) else None
+    chosen = INT8 if ranges else arithmetic_for(engine) if is_packable(config) else FP32
     with _opening:
         torch.set_num_threads(threads)
-        key = sha256, packed_engine(arithmetic or FP32)
+        key = sha256, packed_engine(chosen), json.dumps(ranges)
         found = _open_encoders.get(key)
         if found is None:
             pooling = read_pooling(folder)
-            if arithmetic is not None:
-                found = PackedBert(folder, pooling, sha256=sha256, arithmetic=arithmetic)
+            if ranges:
+                found = open_packed_int8(folder, pooling, ranges, sha256=sha256)
+            elif is_packable(config):
+                found = PackedBert(folder, pooling, sha256=sha256, arithmetic=chosen)
             else:
                 get_logger("ml").info("encoder_fallback", model_type=config.get("model_type"))
                 found = PlainEncoder(folder, pooling, sha256=sha256)
             _open_encoders[key] = found
         return found
+
+
+def open_int8_encoder(
+    folder: Path, token_ids: Sequence[Sequence[int]], *, threads: int = 1
+) -> "tuple[Encoder, Ranges]":
+    """The encoder in eight bits for a head to be fitted on, and the ends its artifact has to keep.
+
+    Args:
+        folder: as in `open_encoder`.
+        token_ids: of texts like those to come, special tokens included; some hundreds are enough.
+        threads: torch threads of this process.
+
+    Raises:
+        ArtifactError: the encoder is none that can be packed, or the machine has no int8.
+    """
+    from shared.ml.packed import is_packable
+    from shared.ml.packed_int8 import find_ranges
+
+    refuse_unsafe_folder(folder)
+    if not is_packable(read_json(folder / "config.json")):
+        raise ArtifactError(f"{folder} is no BERT, which the int8 engine needs; use engine fp32.")
+    sha256, pooling = sha256_of_backbone(folder), read_pooling(folder)
+    ranges = find_ranges(folder, pooling, token_ids, sha256=sha256)
+    return open_encoder(folder, threads=threads, ranges=ranges), ranges
 
 
 def read_pooling(folder: Path) -> Pooling:

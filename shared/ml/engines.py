@@ -6,6 +6,7 @@
 | `auto` | bf16 where the hardware multiplies it, else `fitted` |
 | `fp32` | the reference, on the CPU |
 | `bf16` | half the bits, on a GPU where there is one that has it, else on the CPU |
+| `int8` | a quarter of them, for models that were fitted on its numbers (`shared.ml.quantised`) |
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Literal
 
 import torch
 
-EngineChoice = Literal["fitted", "auto", "fp32", "bf16"]
+EngineChoice = Literal["fitted", "auto", "fp32", "bf16", "int8"]
 
 BF16_TOLERANCE = 0.03
 PLAIN_BF16_SHARE = 0.25
@@ -38,6 +39,7 @@ class Arithmetic:
 
 FP32 = Arithmetic("fp32", torch.float32, "cpu", 1024)  # larger batches leave the cache
 BF16 = Arithmetic("bf16", torch.bfloat16, "cpu", 1024)
+INT8 = Arithmetic("int8", torch.float32, "cpu", 1024)  # what is not a product is in fp32
 CUDA_BF16 = Arithmetic("cuda-bf16", torch.bfloat16, "cuda", 16_384)
 
 

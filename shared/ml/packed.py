@@ -7,10 +7,11 @@ may be in a lower precision; what layers add to and the norms are in fp32.
 Legend: t tokens of a batch with its slack, d width of a hidden state.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,11 +26,24 @@ from shared.ml.attention import attend
 from shared.ml.encoder import VIEWS, Depth, Pooling
 from shared.ml.engines import FP32, Arithmetic
 from shared.ml.folders import read_json
-from shared.ml.products import Product, product, slack
+from shared.ml.products import product, slack
 from shared.ml.tokens import TextTokenizer
 
 Ids = Sequence[int]
 Norm = tuple[Tensor, Tensor]
+
+
+class Multiply(Protocol):
+    """One layer's matrix product; see `shared.ml.products.Product`."""
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """The products of some rows."""
+
+    def gelu(self, rows: Tensor) -> Tensor:
+        """What the next product takes of their GELU."""
+
+
+Make = Callable[[str, Tensor, Tensor], Multiply]
 
 
 def is_packable(config: Mapping[str, object]) -> bool:
@@ -93,11 +107,11 @@ def batches(texts: Sequence[Ids], most_tokens: int) -> Iterator[slice]:
 class _Layer:
     """Weights of one block; `qkv` gives query, key and value side by side, 3 · d wide."""
 
-    qkv: Product
-    attended: Product
+    qkv: Multiply
+    attended: Multiply
     attended_norm: Norm
-    wide: Product
-    narrow: Product
+    wide: Multiply
+    narrow: Multiply
     norm: Norm
 
 
@@ -105,14 +119,24 @@ class PackedLayers:
     """Embeddings and blocks of a BERT; gives the hidden states of batches."""
 
     def __init__(
-        self, weights: Mapping[str, Tensor], config: Mapping[str, object], arithmetic: Arithmetic
+        self,
+        weights: Mapping[str, Tensor],
+        config: Mapping[str, object],
+        arithmetic: Arithmetic,
+        make: Make | None = None,
     ) -> None:
         """Take the weights of a BERT that `is_packable`, names without `bert.`.
+
+        `make` gives the products in another way than the arithmetic's.
 
         Raises:
             ArtifactError: some weights are missing.
         """
         self.arithmetic = arithmetic
+
+        def plain(_at: str, weight: Tensor, bias: Tensor) -> Multiply:
+            return product(weight, bias, dtype=arithmetic.dtype, device=arithmetic.device)
+
         self.width = int(str(config["hidden_size"]))
         self._heads = int(str(config["num_attention_heads"]))
         self._epsilon = float(str(config.get("layer_norm_eps", 1e-12)))
@@ -124,7 +148,7 @@ class PackedLayers:
         self._words, self._types, self._positions = words, types, positions
         self._norm = _norm(weights, "embeddings.LayerNorm", device)
         self.layers = [
-            _layer(weights, f"encoder.layer.{index}", arithmetic)
+            _layer(weights, f"encoder.layer.{index}", make or plain, device)
             for index in range(int(str(config["num_hidden_layers"])))
         ]
 
@@ -152,9 +176,15 @@ class PackedBert:
     """A BERT-family encoder; see `shared.ml.encoder.Encoder`."""
 
     def __init__(
-        self, folder: Path, pooling: Pooling, *, sha256: str, arithmetic: Arithmetic = FP32
+        self,
+        folder: Path,
+        pooling: Pooling,
+        *,
+        sha256: str,
+        arithmetic: Arithmetic = FP32,
+        make: Make | None = None,
     ) -> None:
-        """Read the weights of a folder that `is_packable`.
+        """Read the weights of a folder that `is_packable`; `make` as in `PackedLayers`.
 
         Raises:
             ArtifactError: there are no safetensors weights, or some are missing.
@@ -165,7 +195,7 @@ class PackedBert:
         self.max_tokens = pooling.max_tokens
         self._pooling = pooling
         self._layers = PackedLayers(
-            read_weights(folder), read_json(folder / "config.json"), arithmetic
+            read_weights(folder), read_json(folder / "config.json"), arithmetic, make
         )
         self.dim = self._layers.width
 
@@ -228,20 +258,20 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return {name.removeprefix("bert."): tensor.float() for name, tensor in loaded.items()}
 
 
-def _layer(weights: Mapping[str, Tensor], at: str, arithmetic: Arithmetic) -> _Layer:
-    def multiplied(*names: str) -> Product:
-        parts = [[_one(weights, f"{at}.{name}.{kind}") for name in names] for kind in _KINDS]
+def _layer(weights: Mapping[str, Tensor], at: str, make: Make, device: str) -> _Layer:
+    def multiplied(kind: str, *names: str) -> Multiply:
+        parts = [[_one(weights, f"{at}.{name}.{part}") for name in names] for part in _KINDS]
         weight, bias = (torch.cat(some) for some in parts)
-        return product(weight, bias, dtype=arithmetic.dtype, device=arithmetic.device)
+        return make(f"{at}.{kind}", weight, bias)
 
     own = "attention.self"
     return _Layer(
-        qkv=multiplied(f"{own}.query", f"{own}.key", f"{own}.value"),
-        attended=multiplied("attention.output.dense"),
-        attended_norm=_norm(weights, f"{at}.attention.output.LayerNorm", arithmetic.device),
-        wide=multiplied("intermediate.dense"),
-        narrow=multiplied("output.dense"),
-        norm=_norm(weights, f"{at}.output.LayerNorm", arithmetic.device),
+        qkv=multiplied("qkv", f"{own}.query", f"{own}.key", f"{own}.value"),
+        attended=multiplied("attended", "attention.output.dense"),
+        attended_norm=_norm(weights, f"{at}.attention.output.LayerNorm", device),
+        wide=multiplied("wide", "intermediate.dense"),
+        narrow=multiplied("narrow", "output.dense"),
+        norm=_norm(weights, f"{at}.output.LayerNorm", device),
     )
 
 

@@ -24,6 +24,7 @@ from services.trainer.embedding_head import (
     fit_original,
     fit_rewards,
 )
+from services.trainer.engines import Engine, open_for_fitting
 from services.trainer.evidence import (
     Items,
     RatingsAs,
@@ -41,9 +42,10 @@ from services.trainer.self_knowledge import fit_interval
 from services.trainer.trained import Progress, TrainedReward, evaluate
 from shared.contracts.manifest import Backbone, Feature, Golden, RewardManifest, Truncation
 from shared.ml.domain import DOMAIN_FILE, DomainModel, Part
-from shared.ml.encoder import Encoder, open_encoder
+from shared.ml.encoder import Encoder
 from shared.ml.head import HEAD_FILE, Embedded, join_embedded
 from shared.ml.posterior import POSTERIOR_FILE
+from shared.ml.quantised import write_ranges
 from shared.ml.scorer import EmbeddingScorer, Pair, PairReader
 
 JOINT = " </s> "
@@ -59,6 +61,9 @@ class EmbeddingParams(RewardParams):
         "default", description="`original` is the joint-embedding logistic regression."
     )
     base_model: str = Field("all-MiniLM-L6-v2", description="Encoder: a name, hub id or folder.")
+    engine: Engine = Field(
+        "fp32", description="`int8`: fit on eight-bit numbers, a third faster to serve than bf16."
+    )
     test_share: float = Field(0.12, gt=0, lt=1, description="Row split of the original mode.")
     prompt_tokens: int = Field(256, ge=8, description="Window of the prompt, cut from the left.")
     response_tokens: int = Field(256, ge=8, description="Window of the response.")
@@ -105,7 +110,11 @@ def train(
     population = population_of(params.population)
     progress(0.0, "encoder", {})
     source = resolve_backbone(params.base_model)
-    encoder = RememberingEncoder(open_encoder(source.folder, threads=params.threads))
+    opened, ranges = open_for_fitting(
+        source.folder, _items(dataset, params, {}).pairs,
+        engine=params.engine, threads=params.threads,
+    )  # fmt: skip
+    encoder = RememberingEncoder(opened)
     fitted = train_embedding_reward(dataset, params, encoder, progress=progress)
     draft = _draft(
         dataset, params, source=source, encoder=encoder, fitted=fitted, code_version=code_version
@@ -129,6 +138,8 @@ def train(
 
     def fill(stage: Path) -> None:
         (stage / HEAD_FILE).write_bytes(fitted.head.to_bytes())
+        if ranges is not None:
+            write_ranges(stage, ranges)
         if domain is not None:
             (stage / DOMAIN_FILE).write_bytes(domain.to_bytes())
         if fitted.posterior is not None:
