@@ -57,6 +57,13 @@ class Asker:
             raise ClientLeft
         return found
 
+    async def rerank(
+        self, query: str, texts: Sequence[str], where: str, model: str | None = None
+    ) -> Scored | NoModel:
+        """Scores of several responses to one prompt, which is checked under its own name."""
+        refuse_too_long([("/query", query)], self.service.settings)
+        return await self.score_if_any([Pair(query, text) for text in texts], where, model)
+
     async def score_texts(
         self, texts: Sequence[str], where: str, model: str | None = None
     ) -> Scored:

@@ -15,7 +15,6 @@ from services.reward_service.dialects.forms import InForm, openai_error
 from services.reward_service.dialects.reranking import rerank_reply
 from shared.contracts.scoring import Candidate, Text
 from shared.errors import HeedError
-from shared.ml.scorer import Pair
 
 
 class CohereForm(InForm):
@@ -70,12 +69,12 @@ async def rerank_v2(asker: AskerDep, body: RerankBody) -> JSONResponse:
 
 
 async def _rerank(asker: AskerDep, body: RerankBody, *, shows: bool) -> JSONResponse:
-    pairs = [Pair(body.query, document.text) for document in body.documents]
-    found = await asker.score_if_any(pairs, "/documents", body.model)
     documents = body.documents
+    texts = [document.text for document in documents]
+    found = await asker.rerank(body.query, texts, "/documents", body.model)
     return rerank_reply(
         found,
-        len(pairs),
+        len(texts),
         body.top_n,
         raw=body.use_activation is False,
         shown=(lambda at: documents[at].model_dump()) if shows else None,

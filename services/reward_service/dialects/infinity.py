@@ -22,7 +22,6 @@ from services.reward_service.dialects.reranking import rerank_reply
 from shared.contracts.scoring import Text
 from shared.errors import HeedError
 from shared.ids import public_id
-from shared.ml.scorer import Pair
 
 
 class InfinityForm(InForm):
@@ -61,10 +60,9 @@ router = APIRouter(route_class=InfinityForm, include_in_schema=False)
 @router.post("/v2/rerank")
 async def rerank(asker: AskerDep, body: RerankBody) -> JSONResponse:
     """Candidates, best first; a document is its text."""
-    pairs = [Pair(body.query, text) for text in body.documents]
-    found = await asker.score_if_any(pairs, "/documents", body.model)
+    found = await asker.rerank(body.query, body.documents, "/documents", body.model)
     shown = body.documents.__getitem__ if body.return_documents else None
-    return rerank_reply(found, len(pairs), body.top_n, raw=body.raw_scores, shown=shown)
+    return rerank_reply(found, len(body.documents), body.top_n, raw=body.raw_scores, shown=shown)
 
 
 @router.post("/classify")

@@ -12,6 +12,7 @@ from services.reward_service.dialects.asking import (
     ModelName,
     Texts,
     best_first,
+    known,
     numbers,
     reply,
 )
@@ -19,7 +20,6 @@ from services.reward_service.dialects.forms import InForm, Statuses, openai_erro
 from shared.contracts.scoring import Text
 from shared.errors import HeedError, InvalidInput, TooLarge
 from shared.ids import public_id
-from shared.ml.scorer import Pair
 
 
 class SglangForm(InForm):
@@ -61,10 +61,9 @@ router = APIRouter(route_class=SglangForm, include_in_schema=False)
 @router.post("/v1/rerank")
 async def rerank(asker: AskerDep, body: RerankBody) -> JSONResponse:
     """A bare list, best first, of scores from 0 to 1."""
-    pairs = [Pair(body.query, text) for text in body.documents]
-    scored = await asker.score(pairs, "/documents", body.model)
+    scored = known(await asker.rerank(body.query, body.documents, "/documents", body.model))
     values, tokens = numbers(scored, raw=False), scored.scores.tokens.tolist()
-    kept = best_first(scored)[: body.top_n or len(pairs)]
+    kept = best_first(scored)[: body.top_n or len(body.documents)]
     content = [
         {
             "score": values[at],

@@ -14,9 +14,9 @@ from starlette.responses import JSONResponse
 
 from services.reward_service.deps import Service
 from services.reward_service.dialects.asking import (
-    Asker,
     AskerDep,
     best_first,
+    known,
     not_ready,
     numbers,
     reply,
@@ -45,14 +45,14 @@ router = APIRouter(route_class=TeiForm, include_in_schema=False)
 async def rerank(asker: AskerDep, body: RerankBody) -> JSONResponse:
     """A bare list, best first: the score, 0-1, or the raw reward."""
     started = time.perf_counter()
-    pairs = [Pair(body.query, text) for text in body.texts]
-    scored = await _score(asker, pairs, body, "/texts")
+    scored = known(await asker.rerank(body.query, body.texts, "/texts"))
+    _refuse_cut(scored, body, "/texts")
     values = numbers(scored, raw=body.raw_scores)
-    kept = best_first(scored)[: body.top_n or len(pairs)]
+    kept = best_first(scored)[: body.top_n or len(body.texts)]
     ranks: list[dict[str, Any]] = [{"index": at, "score": values[at]} for at in kept]
     if body.return_text:
         ranks = [{**rank, "text": body.texts[rank["index"]]} for rank in ranks]
-    return _timed(ranks, scored, pairs, started)
+    return _timed(ranks, scored, _characters(body.query, body.texts), started)
 
 
 @router.post("/predict")
@@ -65,18 +65,22 @@ async def predict(asker: AskerDep, body: PredictBody) -> JSONResponse:
     pairs = [
         Pair(texts[0], texts[1]) if len(texts) > 1 else split(texts[0]) for texts in body.inputs
     ]
-    scored = await _score(asker, pairs, body, "/inputs")
+    scored = await asker.score(pairs, "/inputs")
+    _refuse_cut(scored, body, "/inputs")
     found = [[{"score": each, "label": LABEL}] for each in numbers(scored, raw=body.is_raw)]
-    return _timed(found if body.is_nested else found[0], scored, pairs, started)
+    characters = sum(len(text) for texts in body.inputs for text in texts)
+    return _timed(found if body.is_nested else found[0], scored, characters, started)
 
 
 @router.post("/similarity")
 async def similarity(asker: AskerDep, body: SimilarityBody) -> JSONResponse:
     """Scores of the sentences as responses to the first, in their order."""
     started = time.perf_counter()
-    pairs = [Pair(body.inputs.source_sentence, text) for text in body.inputs.sentences]
-    scored = await _score(asker, pairs, body, "/inputs/sentences")
-    return _timed(numbers(scored, raw=body.raw_scores), scored, pairs, started)
+    query, texts = body.inputs.source_sentence, body.inputs.sentences
+    scored = known(await asker.rerank(query, texts, "/inputs/sentences"))
+    _refuse_cut(scored, body, "/inputs/sentences")
+    values = numbers(scored, raw=body.raw_scores)
+    return _timed(values, scored, _characters(query, texts), started)
 
 
 @router.post("/")
@@ -115,30 +119,33 @@ def _info(model: LiveModel, service: Service) -> dict[str, Any]:
     }
 
 
-async def _score(asker: Asker, pairs: Sequence[Pair], options: Options, where: str) -> Scored:
-    """Scores of the pairs.
+def _refuse_cut(scored: Scored, options: Options, where: str) -> None:
+    """Pass texts that were read whole, or that may be cut.
 
     Raises:
-        TooLarge: a text is longer than the model reads, and must not be cut.
+        TooLarge: one is longer than the model reads, and must not be cut.
     """
-    scored = await asker.score(pairs, where)
     if options.truncate is False and scored.scores.truncated.any():
         pointer = f"{where}/{scored.scores.truncated.argmax()}"
         raise TooLarge(
             f"{pointer} is longer than the model reads; send `truncate` as true, or less text.",
             errors=(Detail(pointer, "too_large", "is longer than the model reads"),),
         )
-    return scored
 
 
-def _timed(content: object, scored: Scored, pairs: Sequence[Pair], started: float) -> JSONResponse:
+def _characters(query: str, texts: Sequence[str]) -> int:
+    """How many characters TEI counts: the query with each text."""
+    return len(query) * len(texts) + sum(map(len, texts))
+
+
+def _timed(content: object, scored: Scored, characters: int, started: float) -> JSONResponse:
     """The reply with TEI's account of it; the time of scoring holds what the queue took."""
     elapsed_ms = str(round((time.perf_counter() - started) * 1000))
     headers = {
         "x-compute-time": elapsed_ms,
         "x-total-time": elapsed_ms,
         "x-inference-time": elapsed_ms,
-        "x-compute-characters": str(sum(len(p.prompt) + len(p.response) for p in pairs)),
+        "x-compute-characters": str(characters),
         "x-compute-tokens": str(tokens_of(scored)),
     }
     return reply(content, scored, headers)

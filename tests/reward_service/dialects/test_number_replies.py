@@ -77,7 +77,7 @@ async def test_vllm_pools_the_raw_reward_of_a_chat(live, near):
 async def test_vllm_names_the_models_that_requests_may_name(live):
     reply = await live.client.get("/v1/models")
 
-    (model,) = reply.json()["data"]
+    model, *_ = reply.json()["data"]
     assert (model["id"], model["root"]) == ("reward", "reward@1")
 
 

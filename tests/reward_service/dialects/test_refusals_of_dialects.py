@@ -151,6 +151,8 @@ async def test_a_text_that_must_not_be_cut_is_refused(live):
         ("/v1/rerank", {"model": "x/y", "query": PROMPT, "documents": ["a"] * 1001}),
         ("/get_reward", {"query": ["a"] * 1001}),
         ("/classify", {"input": ["a" * 100_001]}),
+        ("/predict", {"inputs": ["p", "a" * 100_001]}),
+        ("/reward_model_judge", {"prompts": ["a" * 100_001], "responses": ["a"]}),
     ],
 )
 async def test_too_much_at_once_is_refused(live, path, body):
@@ -158,6 +160,14 @@ async def test_too_much_at_once_is_refused(live, path, body):
 
     assert reply.status_code == 413
     assert "at most" in message_of(reply)
+
+
+@pytest.mark.parametrize(("path", "body"), [COHERE, INFINITY, TEI])
+async def test_a_query_that_is_too_long_is_called_by_its_name(live, path, body):
+    reply = await live.post(path, {**body, "query": "a" * 100_001})
+
+    assert reply.status_code == 413
+    assert message_of(reply).startswith("/query has 100001 characters")
 
 
 async def test_without_a_model_numbers_are_not_made_up(serve):
