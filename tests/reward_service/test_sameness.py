@@ -85,7 +85,8 @@ async def _served(client, size: int) -> np.ndarray:
     gate = asyncio.Semaphore(4)
 
     async def ask(start: int) -> list[float]:
-        inputs = [vars(pair) for pair in PAIRS[start : start + size]]
+        some = PAIRS[start : start + size]
+        inputs = [{"prompt": pair.prompt, "response": pair.response} for pair in some]
         async with gate:
             reply = await client.post("/score", json={"inputs": inputs, "return": ["raw"]})
         return [result["raw"] for result in reply.json()["results"]]
