@@ -35,7 +35,7 @@ def test_nothing_is_known_where_nothing_was_learned():
 async def test_the_training_side_of_a_models_dataset_is_read_also_after_an_erasure_rewrote_it(
     sessions, freezing, insert, feedback
 ):
-    await insert(*(feedback(rating=3, user_query=f"{RIVERS} {at}") for at in range(10)))
+    await insert(*(feedback(rating=3, user_query=f"What is {at * 7}?") for at in range(10)))
     async with sessions.begin() as session:
         dataset = await freeze_feedback(session, freezing)
         dataset.previous_sha256 = ["f" * 64]
@@ -48,7 +48,7 @@ async def test_the_training_side_of_a_models_dataset_is_read_also_after_an_erasu
     assert now == before
     assert now is not None
     assert len(now) == dataset.counts["rated_train"] < 10
-    assert all(prompt.startswith(RIVERS.casefold()) for prompt in now)
+    assert all(prompt.startswith("what is") for prompt in now)
     assert unknown is None
 
 
