@@ -32,7 +32,7 @@ def score_file(prepared: Prepared, folder: Path, model: OpenModel, tell: Tell) -
     """
     wanted = prepared.wanted
     aspects = aspects_of(model.scorer.manifest)
-    output = Output(wanted.output, wanted.output_format, prepared.asked, aspects)
+    output = Output(wanted.output, wanted.output_format, prepared.asked, aspects, like=wanted.file)
     score = ChunkScorer(model.scorer, prepared.asked)
     if wanted.is_stream:
         scored = score_in_threads(prepared.chunks, score, workers=wanted.workers or cores())
@@ -64,12 +64,14 @@ def _over_ray(
     wanted = prepared.wanted
     columns = prepared.asked.roles.columns
     spans = [chunk.span for chunk in prepared.source.chunks(start, columns)]
+    if not spans:
+        return
     path = wanted.file.resolve()
     model = RayModel(wanted.engine, engine, wanted.threads, code_version())
     task = RayTask(path, wanted.format, prepared.asked, model)
     with ray_cluster(wanted.ray or "", cores=wanted.workers or cores()) as there:
         actors = wanted.workers or there // wanted.threads or 1
-        yield from score_over_ray(task, spans, folder, actors=min(actors, len(spans) or 1))
+        yield from score_over_ray(task, spans, folder, actors=min(actors, len(spans)))
 
 
 def journal_of(output: Path) -> Path:

@@ -1,5 +1,6 @@
 """The scored file: written aside in its format, under its name once it is whole."""
 
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,12 +41,14 @@ class Output:
         format: how it is written.
         asked: what was asked, which gives the columns.
         aspects: names in the extra `aspects`.
+        like: the file whose texts go there, and whose permissions hold there, too.
     """
 
     path: Path
     format: Format
     asked: Asked
     aspects: tuple[str, ...] = ()
+    like: Path = STANDARD_STREAM
 
 
 @dataclass
@@ -90,9 +93,12 @@ def _writer(output: Output, source: Source) -> Iterator[Writer]:
         return
     aside = output.path.with_name(f".{output.path.name}.new")
     try:
+        aside.touch(mode=0o600)
         with _open_aside(aside, output, source) as writer:
             yield writer
             writer.close()
+        if output.like != STANDARD_STREAM:
+            aside.chmod(stat.S_IMODE(output.like.stat().st_mode))
         flush(aside)
         aside.replace(output.path)
         flush(output.path.parent)

@@ -183,6 +183,16 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path, score, name,
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet", "out.csv.gz"])
+def test_who_may_not_read_the_file_may_not_read_it_scored(name, tmp_path, rows, json_lines, score):
+    file = json_lines(rows(1))
+    file.chmod(0o640)
+
+    score(file, tmp_path / name)
+
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o640
+
+
 def test_an_empty_file_gives_an_empty_file(tmp_path, score):
     (tmp_path / "rows.jsonl").touch()
 

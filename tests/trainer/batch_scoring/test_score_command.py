@@ -56,7 +56,7 @@ def test_a_killed_command_goes_on_to_the_same_bytes(
     tmp_path, json_lines, model_folder, environment, heed
 ):
     file = json_lines([{"prompt": f"what {at}", "response": "kind " * 25}
-                       for at in range(24 * CHUNK_ROWS)])  # fmt: skip
+                       for at in range(12 * CHUNK_ROWS)])  # fmt: skip
     undisturbed, output = tmp_path / "undisturbed.jsonl", tmp_path / "out.jsonl"
     words = (file, "--model", model_folder, "--return", "raw,uncertainty")
     whole = heed(*words, "-o", undisturbed)
@@ -64,7 +64,7 @@ def test_a_killed_command_goes_on_to_the_same_bytes(
     journal = journal_of(output)
 
     with subprocess.Popen(command(*words, "-o", output), env=environment) as killed:
-        while not (journal.exists() and journal.read_bytes().count(b"\n") > 3):
+        while not (journal.exists() and journal.read_bytes().count(b"\n") > 2):
             assert killed.poll() is None
             time.sleep(0.005)
         killed.kill()
@@ -73,7 +73,7 @@ def test_a_killed_command_goes_on_to_the_same_bytes(
 
     assert ended.returncode == 0, ended.stderr
     assert output.read_bytes() == undisturbed.read_bytes()
-    assert f"{24 * CHUNK_ROWS:,} rows" in ended.stdout
+    assert f"{12 * CHUNK_ROWS:,} rows" in ended.stdout
     assert not journal.exists()
 
 
