@@ -142,7 +142,7 @@ def show(result: Mapping[str, Any]) -> None:
     for name, by_side in result["rows"].items():
         for side, row in by_side.items():
             numbers = [row[key] for key in ("candidates_per_s", "p50_ms", "p99_ms")]
-            cost = row["server_cpu_ms_per_request"], f"{row['load_cpu_share']:.1%}"
+            cost = row["server_cpu_ms_per_reply"], f"{row['load_cpu_share']:.1%}"
             table.add_row(name, side, *(f"{number:.1f}" for number in numbers), *map(str, cost))
     console = Console()
     console.print(table)

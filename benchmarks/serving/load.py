@@ -55,13 +55,24 @@ class Connection:
         began = time.perf_counter()
         try:
             async with asyncio.timeout(PATIENCE_S):
-                status, headers, said = await self._exchange(self._target.request(body))
+                status, headers, said = await self._ask(self._target.request(body))
         except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
             self.close()
             return Reply(0, {"error": type(error).__name__}, b"", time.perf_counter() - began)
         if headers.get("connection") == "close":
             self.close()
         return Reply(status, headers, said, time.perf_counter() - began)
+
+    async def _ask(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        """A server may close a connection that was idle; then a new one is asked, as clients do."""
+        if self._streams is not None:
+            try:
+                return await self._exchange(request)
+            except (ConnectionError, asyncio.IncompleteReadError) as error:
+                if isinstance(error, asyncio.IncompleteReadError) and error.partial:
+                    raise
+                self.close()
+        return await self._exchange(request)
 
     async def _exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
         if self._streams is None:

@@ -57,7 +57,8 @@ def measure_overload(
 def _seen(replies: Sequence[Reply]) -> dict[str, Any]:
     accepted = [reply.seconds * 1000 for reply in replies if reply.status == 200]
     refused = {code: [r for r in replies if code in r.body[:400]] for code in CODES}
-    known = len(accepted) + sum(map(len, refused.values()))
+    known = {id(reply) for some in refused.values() for reply in some}
+    others = (it for it in replies if it.status != 200 and id(it) not in known)
     return {
         "statuses": {str(k): n for k, n in Counter(reply.status for reply in replies).items()},
         "accepted": _times(accepted),
@@ -68,7 +69,7 @@ def _seen(replies: Sequence[Reply]) -> dict[str, Any]:
         "refusals_without_retry_after": sum(
             "retry-after" not in reply.headers for some in refused.values() for reply in some
         ),
-        "anything_else": len(replies) - known,
+        "anything_else": Counter(it.headers.get("error", str(it.status)) for it in others),
     }
 
 

@@ -82,23 +82,25 @@ def figure(result: Result, name: str) -> str:
 def machine(name: str, result: Result) -> str:
     """What the numbers of one file depend on."""
     facts = result["machine"]
+    is_busy = facts["load_before"] > facts["cores"] / 2
+    warning = " **The cores were busy with other work: take CPU time, not rates.**"
     return (
         f"`{result['engine']}`: {facts['cores']} cores ({', '.join(facts['cpu_flags'])}), load "
         f"{facts['load_before']:.1f} before the start, torch {result['torch']}, peer "
         f"{result['peer']}; median of {result['rounds']} rounds "
-        f"([{name}](../benchmarks/results/{name}))."
+        f"([{name}](../benchmarks/results/{name})).{warning if is_busy else ''}"
     )
 
 
 def rows(result: Result) -> str:
     """Every side of every row of one engine."""
-    keys = ("candidates_per_s", "p50_ms", "p99_ms", "server_cpu_ms_per_request", "failed")
+    keys = ("candidates_per_s", "p50_ms", "p99_ms", "server_cpu_ms_per_reply", "failed")
     body = [
         [f"`{name}`", side, *(number(row[key]) for key in keys)]
         for name, by_side in result["rows"].items()
         for side, row in by_side.items()
     ]
-    head = ["row", "side", "candidates/s", "p50 ms", "p99 ms", "CPU ms per request", "failed"]
+    head = ["row", "side", "candidates/s", "p50 ms", "p99 ms", "CPU ms per reply", "failed"]
     return table(head, body)
 
 
@@ -136,8 +138,8 @@ def overload(one: Result) -> str:
     return (
         f"{one['offered_per_s']} requests/s for {one['seconds']:g} s where "
         f"{one['requests_per_s_before']} are served; {times('accepted', one['accepted'])}; refused "
-        f"{', '.join(said)}; anything else {one['anything_else']}; memory {memory(one)}; a second "
-        f"later {one['requests_per_s_after']} requests/s."
+        f"{', '.join(said)}; anything else {one['anything_else'] or 'none'}; memory {memory(one)}; "
+        f"a second later {one['requests_per_s_after']} requests/s."
     )
 
 

@@ -119,13 +119,14 @@ def summary(runs: Sequence[Measured]) -> dict[str, Any]:
     rates = [round(one.candidates_per_s, 1) for one in runs]
     latencies = [ms for one in runs for ms in one.run.latencies_ms]
     asked = sum(sum(one.run.statuses.values()) for one in runs)
+    replied = max(1, sum(one.run.statuses.get(200, 0) for one in runs))
     seconds = sum(one.run.seconds for one in runs)
     return {
         "candidates_per_s": statistics.median(rates),
         "every_rate": rates,
         "p50_ms": round(statistics.median(one.run.p50_ms for one in runs), 2),
         "p99_ms": round(percentile(latencies, 0.99), 2),
-        "server_cpu_ms_per_request": round(1000 * sum(r.server_cpu_s for r in runs) / asked, 2),
+        "server_cpu_ms_per_reply": round(1000 * sum(r.server_cpu_s for r in runs) / replied, 2),
         "load_cpu_share": round(sum(one.run.load_cpu_s for one in runs) / seconds, 3),
         "requests": asked,
         "failed": sum(one.run.failed for one in runs),
