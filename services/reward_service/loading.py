@@ -2,15 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from services.reward_service.config import Engine
 from shared.artifacts import FolderStore, folder_sha256
 from shared.db.tables import ModelVersion
 from shared.errors import ArtifactError
+from shared.logs import get_logger
 from shared.ml.encoder import Encoder
 from shared.ml.scorer import Pair, Scorer
 
+_log = get_logger("reward_service")
 _WARM_UP = [Pair("What does the engine need before it is fast?", "One round.")] * 2
 
 
@@ -37,7 +41,6 @@ def load_version(version: ModelVersion, how: How) -> Loaded:
     Raises:
         ArtifactError: the artifact is missing, changed, unsafe or scores differently.
     """
-    from shared.ml.artifact import load_scorer
     from shared.ml.weights import weights_of
 
     folder = how.store.path(version.uri)
@@ -46,8 +49,21 @@ def load_version(version: ModelVersion, how: How) -> Loaded:
             f"{folder} is not what was registered as {version.name} version {version.version}; "
             "restore it from a backup or promote another version."
         )
-    scorer = load_scorer(
-        folder, secret=how.secret, threads=1, engine=how.engine, verify=True, wrap=how.wrap
-    )
+    scorer = _open(folder, how)
     scorer.score(_WARM_UP)
     return Loaded(scorer, weights_of(scorer))
+
+
+def _open(folder: Path, how: How) -> Scorer:
+    """The scorer on the engine that was asked for; `auto` gives way to the one it was fitted on."""
+    from shared.ml.artifact import load_scorer
+
+    load = partial(load_scorer, folder, secret=how.secret, threads=1, verify=True, wrap=how.wrap)
+    try:
+        return load(engine=how.engine)
+    except ArtifactError as error:
+        if how.engine != "auto":
+            raise
+        scorer = load(engine="fitted")
+        _log.warning("engine_not_exact_enough", error=error.detail)
+        return scorer

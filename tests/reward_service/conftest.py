@@ -113,6 +113,7 @@ def deployment(
         database_url=database_url,
         secret_key=SECRET,
         reward_workers=2,
+        reward_engine="fitted",  # the same numbers on every machine
         reward_poll_s=0.2,
     )
     return Deployment(settings, sessions)

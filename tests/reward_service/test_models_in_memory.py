@@ -110,3 +110,28 @@ async def test_the_live_model_stays_and_so_does_the_newest_whatever_the_budget(
 
     assert [reply.json()["model"]["version"] for reply in replies] == [3, 1, 3]
     assert left == {"reward:champion", "reward@1"}
+
+
+async def test_the_fastest_engine_serves_about_what_the_model_was_fitted_on(
+    serve, live_kind, kind_scorer, sample
+):
+    expected = kind_scorer(sample.prompt, [sample.kind, sample.rude])
+
+    async with serve(reward_engine="auto") as client:
+        reply = await client.rerank(sample.kind, sample.rude, **{"return": ["raw"]})
+
+    served = [result["raw"] for result in reply.json()["results"]]
+    assert served == pytest.approx(expected, abs=0.1)
+
+
+async def test_a_model_that_the_fastest_engine_garbles_is_served_on_its_own(
+    serve, deployment, tiny_model
+):
+    await deployment.promote(await deployment.register(tiny_model))
+    expected = load_scorer(tiny_model, secret=SECRET).score([Pair("a", "b")]).reward[0]
+
+    async with serve(reward_engine="auto") as client:
+        await client.until_live(1)
+        reply = await client.rerank("b", query="a", **{"return": ["raw"]})
+
+    assert reply.json()["results"][0]["raw"] == pytest.approx(expected, abs=1e-5)
