@@ -81,7 +81,7 @@ bench-ingest-peer: ## Install Phoenix aside, for a row of its own in bench-inges
 	build/phoenix/bin/python -m pip install --quiet 'arize-phoenix[pg]'
 
 bench-serving-setup: install ## Install infinity-emb aside on the same weights, the peer of bench-serving
-	$(PYTHON) -m venv build/infinity
+	$(BIN)/python -m venv build/infinity
 	build/infinity/bin/python -m pip install --quiet --disable-pip-version-check 'infinity-emb[torch,server]==0.0.78' \
 	  'transformers==4.48.3' 'pyarrow<20' 'datasets<4' 'pandas<3' 'optimum==1.27' "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/python -m benchmarks.serving.peer_models

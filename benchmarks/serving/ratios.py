@@ -37,13 +37,15 @@ _ALWAYS = (
     Target("share_of_engine", least=0.85),
     Target("share_of_matrix_limit", least=0.6),
     Target("times_joined", least=5),
+    Target("http_difference_largest", most=1e-5),
 )
 _BY_PRECISION = {
-    "fp32": (Target("times_infinity", least=1.7),),
+    "fp32": (Target("times_infinity", least=1.7), Target("batch_effect_largest", most=1e-5)),
     "bf16": (
         Target("times_infinity", least=3),
         Target("kendall_tau", least=0.99),
         Target("score_p50_of_infinity", most=0.5),
+        Target("batch_effect_largest", most=1e-5),
     ),
     "int8": (Target("times_infinity", least=4), Target("score_p50_of_infinity", most=1 / 3)),
 }

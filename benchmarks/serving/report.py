@@ -82,14 +82,19 @@ def figure(result: Result, name: str) -> str:
 def machine(name: str, result: Result) -> str:
     """What the numbers of one file depend on."""
     facts = result["machine"]
-    is_busy = facts["load_before"] > facts["cores"] / 2
-    warning = " **The cores were busy with other work: take CPU time, not rates.**"
     return (
         f"`{result['engine']}`: {facts['cores']} cores ({', '.join(facts['cpu_flags'])}), load "
         f"{facts['load_before']:.1f} before the start, torch {result['torch']}, peer "
         f"{result['peer']}; median of {result['rounds']} rounds "
-        f"([{name}](../benchmarks/results/{name})).{warning if is_busy else ''}"
+        f"([{name}](../benchmarks/results/{name})).{warning(facts)}"
     )
+
+
+def warning(facts: Mapping[str, Any]) -> str:
+    """A word of caution about numbers from a machine that did other work as well."""
+    is_busy = facts["load_before"] > facts["cores"] / 2
+    said = " **The cores were busy with other work: take CPU time, not rates.**"
+    return said if is_busy else ""
 
 
 def rows(result: Result) -> str:
@@ -106,8 +111,9 @@ def rows(result: Result) -> str:
 
 def long_run(result: Result) -> str:
     """Overload, swaps, kills and soak, a line each."""
-    lines = [f"- Overload, {name.replace('_', ' ')}: {overload(one)}"
-             for name, one in result.get("overload", {}).items()]  # fmt: skip
+    lines = [f"[{LONG}](../benchmarks/results/{LONG}).{warning(result['machine'])}\n"]
+    for name, one in result.get("overload", {}).items():
+        lines.append(f"- Overload, {name.replace('_', ' ')}: {overload(one)}")
     if "swaps" in result:
         one = result["swaps"]
         lines.append(
