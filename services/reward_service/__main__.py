@@ -11,8 +11,8 @@ from shared.web import serve, serve_or_exit
 def main() -> None:
     """Serve with the settings of the environment; the libraries are told to stay offline."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # noqa: TID251 - read by a library, at its import
-    # Looking for garbage among what is imported takes a quarter of the start; what serves until
-    # the end of the process turns it on again, see `memory.settle`.
+    # Looking for garbage among what is imported takes a quarter of the imports' time; it goes on
+    # when the first model was looked for, see `memory.settle`.
     gc.disable()
     from services.reward_service.app import create_app
     from services.reward_service.config import RewardSettings
