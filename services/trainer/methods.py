@@ -62,9 +62,10 @@ def _recipe(kind: RunKind) -> tuple[type[RewardParams], Callable[..., TrainedRew
 
         return embedding_reward.EmbeddingParams, embedding_reward.train
     if kind is RunKind.REWARD_ADDED:
+        from services.trainer.foreign import AddedParams
         from services.trainer.recipes import added_reward
 
-        return added_reward.AddedParams, added_reward.train
+        return AddedParams, added_reward.train
     from services.trainer.recipes import transformer_reward
 
     return transformer_reward.TransformerParams, transformer_reward.train
