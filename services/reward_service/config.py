@@ -12,7 +12,7 @@ def _cores() -> int:
     return min(8, len(os.sched_getaffinity(0)))
 
 
-Engine = Literal["auto", "fitted", "fp32", "bf16"]
+Engine = Literal["auto", "fitted", "fp32", "bf16", "int8"]
 
 
 class RewardSettings(Settings):
@@ -65,8 +65,9 @@ class RewardSettings(Settings):
     )
     reward_engine: Engine = Field(
         "auto",
-        description="Arithmetic that rewards are computed in: `fp32`, `bf16`, `fitted` (what the "
-        "model was trained on), or `auto`: bf16 where the hardware multiplies it, else `fitted`.",
+        description="Arithmetic that rewards are computed in: `fp32`, `bf16`, `int8` (only models "
+        "that were trained on it), `fitted` (what the model was trained on), or `auto`: bf16 where "
+        "the hardware multiplies it and the model allows, else `fitted`.",
     )
     reward_max_texts: int = Field(
         1000, ge=1, description="Inputs or documents that one request may hold."

@@ -84,7 +84,7 @@ class Asker:
         return None if model and is_foreign(model, self.service.settings) else model
 
 
-def _asker(request: Request, service: ServiceDep, caller: CallerDep) -> Asker:
+async def _asker(request: Request, service: ServiceDep, caller: CallerDep) -> Asker:
     return Asker(request, service, caller)
 
 
