@@ -86,11 +86,19 @@ class Journal:
         self._count(span)
 
     def results(self) -> Iterator[Results]:
-        """The results of all chunks, in their order."""
+        """The results of all chunks, in their order.
+
+        Raises:
+            Conflict: they are not all there any more.
+        """
         self._file.seek(0)
+        missing = self.done.chunks
         for entry, _ in _entries(self._file):
             if "results" in entry:
+                missing -= 1
                 yield entry["results"]
+        if missing:
+            raise Conflict(f"{self.path} was damaged: score the file anew with --restart.")
 
     def remove(self) -> None:
         """Forget the results; the whole file is there now."""
@@ -108,6 +116,7 @@ class Journal:
         header, end = next(entries, ({}, 0))
         if not end:
             self._file.truncate(0)
+            self._file.seek(0)  # reading has gone on past the beginning that was cut off
             self._write({"schema_version": _SCHEMA_VERSION, "identity": identity})
             return
         self._refuse_other(header, identity)
@@ -120,7 +129,8 @@ class Journal:
 
     def _refuse_other(self, header: Mapping[str, Any], identity: Identity) -> None:
         ours = json.loads(json.dumps(identity))
-        theirs = header.get("identity", {}) if header.get("schema_version") == 1 else {}
+        is_known = header.get("schema_version") == _SCHEMA_VERSION
+        theirs = header.get("identity", {}) if is_known else {}
         changed = [name for name in ours if theirs.get(name) != ours[name]]
         if changed:
             raise Conflict(

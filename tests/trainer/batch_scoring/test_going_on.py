@@ -160,6 +160,29 @@ def test_an_entry_that_was_cut_off_never_was(cut, tmp_path):
     assert found == [[0.25], [0.75]]
 
 
+def test_a_first_line_that_was_cut_off_never_was(tmp_path):
+    path = tmp_path / "journal"
+    path.write_bytes(b'12345678 {"schema_ver')
+
+    with Journal(path, {"input": 1}) as journal:
+        journal.append(SPAN, {"score": [0.25]})
+        found = [one["score"] for one in journal.results()]
+    with Journal(path, {"input": 1}) as journal:
+        kept = journal.done.chunks
+
+    assert (found, kept) == ([[0.25]], 1)
+
+
+def test_results_that_went_meanwhile_are_missed(tmp_path):
+    path = tmp_path / "journal"
+    with Journal(path, {"input": 1}) as journal:
+        journal.append(SPAN, {"score": [0.25]})
+        os.truncate(path, path.stat().st_size - 1)
+
+        with pytest.raises(Conflict, match="was damaged.*--restart"):
+            list(journal.results())
+
+
 def test_two_commands_never_write_the_same_file(tmp_path):
     with (
         Journal(tmp_path / "journal", {"input": 1}),
