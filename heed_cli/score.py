@@ -83,7 +83,7 @@ def score(  # noqa: PLR0913, PLR0917 - each is an option of the command
     from services.trainer.batch_scoring.formats import STANDARD_STREAM, format_of, scored_name
     from services.trainer.batch_scoring.preparing import Wanted
 
-    target = output or (file if file == STANDARD_STREAM else scored_name(file))
+    target = output or (file if file == STANDARD_STREAM else scored_name(file, output_format))
     _score(
         Wanted(
             file,

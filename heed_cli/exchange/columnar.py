@@ -1,6 +1,5 @@
 """CSV and Parquet, which say at their beginning which columns there are and what they hold."""
 
-import csv
 import json
 from collections.abc import Iterator
 from itertools import islice
@@ -9,6 +8,7 @@ from typing import IO, Any
 
 from heed_cli.exchange.messages import is_conversation
 from heed_cli.exchange.posts import Json
+from shared.csv_rows import csv_rows
 
 _AT_ONCE = 1000
 
@@ -29,8 +29,7 @@ def common_kind(kinds: set[str]) -> str:
 
 
 def write_csv(lines: Path, columns: dict[str, str], file: IO[str], delimiter: str) -> None:
-    writer = csv.DictWriter(file, list(columns), delimiter=delimiter, lineterminator="\n")
-    writer.writeheader()
+    writer = csv_rows(file, list(columns), delimiter=delimiter)
     for row in _read(lines):
         writer.writerow({name: _cell(value) for name, value in row.items()})
 

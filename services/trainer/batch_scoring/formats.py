@@ -56,7 +56,13 @@ def open_source(path: Path, found: Format) -> Source:
     return CsvRows(path, DELIMITERS[found])
 
 
-def scored_name(path: Path) -> Path:
-    """Where the scored file goes unless it is said: `pairs.scored.jsonl` beside `pairs.jsonl`."""
+def scored_name(path: Path, written: Format | None = None) -> Path:
+    """Where the scored file goes unless it is said: `pairs.scored.jsonl` beside `pairs.jsonl`.
+
+    `written` is the format it gets if that is said; a name that tells of another one is changed.
+    """
     plain = path.with_suffix("") if path.suffix == ".gz" else path
-    return path.with_name(f"{plain.stem}.scored{path.name[len(plain.stem) :]}")
+    suffix = path.name[len(plain.stem) :]
+    if written is not None and _BY_SUFFIX.get(plain.suffix) != written:
+        suffix = f".{written}"
+    return path.with_name(f"{plain.stem}.scored{suffix}")

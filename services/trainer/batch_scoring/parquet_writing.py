@@ -11,6 +11,7 @@ from services.trainer.batch_scoring.writing import as_cell, kept
 
 _GROUP_ROWS = 65_536
 _GROUP_BYTES = 64 << 20
+_MOST_EXACT = 1 << 53  # whole numbers beyond it have no place among floats
 
 
 def kinds_of(source: Source, asked: Asked) -> dict[str, str]:
@@ -27,8 +28,8 @@ def kinds_of(source: Source, asked: Asked) -> dict[str, str]:
 
 
 def _kind(value: Any) -> str:
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return "json"
+    if isinstance(value, int) and abs(value) > _MOST_EXACT:
+        return "long" if -(2**63) <= value < 2**63 else "json"
     known = {type(None): "", str: "text", bool: "bool", int: "int", float: "float"}
     return known.get(type(value), "json")
 
@@ -36,6 +37,8 @@ def _kind(value: Any) -> str:
 def _common(kinds: set[str]) -> str:
     if kinds == {"int", "float"}:
         return "float"
+    if kinds in ({"long"}, {"int", "long"}):
+        return "int"
     return next(iter(kinds)) if len(kinds) == 1 else ("json" if kinds else "text")
 
 

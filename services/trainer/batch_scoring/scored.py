@@ -97,15 +97,16 @@ class ChunkScorer:
     def _fill(self, results: Results, places: Sequence[int], pairs: Sequence[Pair]) -> None:
         """Enter the scores of the good rows at their places; equal pairs are scored once."""
         distinct = {pair: at for at, pair in enumerate(dict.fromkeys(pairs))}
-        columns = self._columns(list(distinct))
+        columns, prefix = self._columns(list(distinct)), self._asked.prefix
         sides = list(self._asked.roles.responses)
-        for at, pair in enumerate(pairs):
-            row, side, found = places[at // len(sides)], sides[at % len(sides)], distinct[pair]
-            if not math.isfinite(columns["score"][found]):
-                results[f"{self._asked.prefix}{ERROR}"][row] = "the model gives no number"
+        for at, row in enumerate(places):
+            found = [distinct[pair] for pair in pairs[at * len(sides) : (at + 1) * len(sides)]]
+            if not all(math.isfinite(columns["score"][one]) for one in found):
+                results[f"{prefix}{ERROR}"][row] = "the model gives no number"
                 continue
             for name, values in columns.items():
-                results[f"{self._asked.prefix}{side}{name}"][row] = values[found]
+                for side, one in zip(sides, found, strict=True):
+                    results[f"{prefix}{side}{name}"][row] = values[one]
 
     def _columns(self, pairs: Sequence[Pair]) -> Mapping[str, Sequence[Any]]:
         manifest, asked = self._scorer.manifest, self._asked

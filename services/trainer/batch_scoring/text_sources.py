@@ -158,6 +158,8 @@ def _json_row(lines: _Lines) -> Row:
         return _unread(lines, "not JSON")
     if not isinstance(values, dict):
         return _unread(lines, "not a JSON object")
+    if not _is_unicode("".join(values)):
+        return _unread(lines, "the name of a column holds half of a surrogate pair")
     lines.take()
     return Row(lines.mark.number, values, text.strip())
 
@@ -181,7 +183,7 @@ def _in_chunks(lines: _Lines, rows: Iterator[Row]) -> Iterator[Chunk]:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether no byte was read as half of a surrogate pair."""
+    """Whether the text holds no half of a surrogate pair, as bytes that are no UTF-8 become."""
     try:
         text.encode()
     except UnicodeEncodeError:

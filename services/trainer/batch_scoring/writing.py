@@ -1,14 +1,15 @@
 """Scored rows as JSON Lines or CSV: every row of the file in its order, with its results."""
 
 import base64
-import csv
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from typing import IO, Any
 
 from services.trainer.batch_scoring.rows import Chunk, Row
 from services.trainer.batch_scoring.scored import LINE, UNREAD, Asked, Results, fault_of
+from shared.csv_rows import csv_rows
 
 
 def joined(chunk: Chunk, results: Results) -> Iterator[tuple[Row, dict[str, Any]]]:
@@ -53,10 +54,7 @@ class CsvWriter:
     def __init__(self, file: IO[str], asked: Asked, columns: Sequence[str], delimiter: str) -> None:
         """Write the header: columns of the rows, then those of the results."""
         self._asked = asked
-        self._writer = csv.DictWriter(
-            file, [*columns, *asked.columns], delimiter=delimiter, lineterminator="\n"
-        )
-        self._writer.writeheader()
+        self._writer = csv_rows(file, [*columns, *asked.columns], delimiter=delimiter)
 
     def write(self, chunk: Chunk, results: Results) -> None:
         """Write the rows of a chunk."""
@@ -69,18 +67,37 @@ class CsvWriter:
 
 
 def as_cell(value: Any) -> str | None:
-    """A value as text: a text as it is, nothing as nothing, all else as JSON."""
-    return value if value is None or isinstance(value, str) else as_json(value)
+    """A value as text: nothing as nothing, all else as JSON, and a text as it is.
+
+    Half of a surrogate pair, which no file of text can hold, is spelt as in JSON.
+    """
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    return value if value is None else as_json(value)
 
 
 def as_json(value: Any) -> str:
-    """JSON of a value, also of what only Parquet knows: times, decimals and bytes."""
-    text = json.dumps(value, ensure_ascii=False, default=_plain)
+    """JSON of a value, also of what only Parquet knows: times, decimals and bytes.
+
+    JSON has no NaN and no infinity: null stands for them.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=_plain, allow_nan=False)
+    except ValueError:
+        return as_json(_finite(value))
     try:
         text.encode()
     except UnicodeEncodeError:
         return json.dumps(value, default=_plain)
     return text
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value: Any) -> str:

@@ -144,6 +144,51 @@ def test_every_format_is_written_from_json_lines(tmp_path, rows, json_lines, sco
                for row, one in zip(table, found, strict=True))  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+def test_any_text_of_a_row_can_be_read_again(name, tmp_path, json_lines, score):
+    texts = ["a\rb", "a\r\nb", 'a\n"b"', "\ud83d cut", "\x00"]
+    pair = {"prompt": "what", "response": "kind"}
+
+    score(json_lines([pair | {"note": text} for text in texts]), tmp_path / name)
+
+    is_csv = name.endswith(".csv")
+    path = tmp_path / name
+    found = columns_of(path) if is_csv else parquet.read_table(path).to_pylist()
+    assert [row["note"] for row in found] == [*texts[:3], "\\ud83d cut", texts[4]]
+    assert not any(row["error"] for row in found)
+
+
+def test_a_name_that_no_file_can_hold_makes_a_bad_row(tmp_path, json_lines, score):
+    pair = {"prompt": "what", "response": "kind"}
+
+    tally = score(json_lines([pair, pair | {"\ud800": 1}]), tmp_path / "out.csv")
+
+    assert tally.faults == [(2, "the name of a column holds half of a surrogate pair")]
+
+
+def test_no_whole_number_is_rounded_on_its_way_to_parquet(tmp_path, rows, json_lines, score):
+    given = {"ids": [7, 2**53 + 1, 2**63 - 1], "mixed": [0.5, 2**53 + 1, 3], "real": [0.5, 1, 2]}
+    lines = [row | {name: values[at] for name, values in given.items()}
+             for at, row in enumerate(rows(3))]  # fmt: skip
+
+    score(json_lines(lines), tmp_path / "out.parquet")
+
+    found = parquet.read_table(tmp_path / "out.parquet").to_pydict()
+    assert found["ids"] == given["ids"]
+    assert found["mixed"] == ["0.5", str(2**53 + 1), "3"]
+    assert found["real"] == given["real"]
+
+
+def test_json_says_null_where_a_number_is_none(tmp_path, score):
+    columns = {"prompt": ["what"], "response": ["kind"], "n": [float("nan")], "in": [[math.inf]]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "rows.parquet")
+
+    score(tmp_path / "rows.parquet", tmp_path / "out.jsonl")
+
+    found = json.loads((tmp_path / "out.jsonl").read_text(), parse_constant=pytest.fail)
+    assert (found["n"], found["in"]) == (None, [None])
+
+
 def test_what_only_parquet_knows_becomes_text_in_json(tmp_path, score):
     table = pyarrow.table(
         {
@@ -207,4 +252,7 @@ def test_the_scored_file_is_named_after_the_file(tmp_path):
 
     assert [scored_name(tmp_path / name).name for name in names] == [
         "a.scored.jsonl", "a.b.scored.csv.gz", "a.scored.parquet",
+    ]  # fmt: skip
+    assert [scored_name(tmp_path / name, "csv").name for name in names] == [
+        "a.scored.csv", "a.b.scored.csv.gz", "a.scored.csv",
     ]  # fmt: skip

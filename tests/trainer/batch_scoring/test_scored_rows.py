@@ -1,7 +1,9 @@
 """What stands beside each row: the scores of the one path, or why there are none."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from services.trainer.batch_scoring.columns import find_roles
@@ -149,6 +151,26 @@ def test_rows_that_cannot_be_scored_are_kept_with_the_reason(json_lines, scored)
     assert found[3]["id"] == "five"
     assert json.loads(found[4]["unread"]) == good | {"score": 1}
     assert found[0]["score"] == found[-1]["score"] is not None
+
+
+def test_a_comparison_of_which_one_side_gets_no_number_has_no_score(json_lines, score, model):
+    class Failing:
+        manifest, engine = model.scorer.manifest, model.scorer.engine
+
+        def score(self, pairs, *, details=False):
+            found = model.scorer.score(pairs, details=details)
+            is_rude = np.array([pair.response == "rude" for pair in pairs])
+            return replace(found, probability=np.where(is_rude, np.nan, found.probability))
+
+    file = json_lines([{"prompt": "what", "chosen": "kind", "rejected": one}
+                       for one in ("rude", "sea")])  # fmt: skip
+    tally = score(file, file.with_name("out.jsonl"), by={"scorer": Failing()}, extras=("raw",))
+
+    bad, good = map(json.loads, file.with_name("out.jsonl").read_text().splitlines())
+    sides = ("chosen_score", "chosen_raw", "rejected_score", "rejected_raw")
+    assert tally.faults == [(1, "the model gives no number")]
+    assert [bad[name] for name in sides] == [None] * 4
+    assert None not in [good[name] for name in sides]
 
 
 def test_strict_refuses_the_first_bad_row_before_anything_is_scored(json_lines, score, tmp_path):
