@@ -53,7 +53,12 @@ async def putting_in_place(
 
 def say_whose(data_dir: Path, path: Path) -> None:
     """Tell whether an erasure finds a file, or whoever wrote it has to delete it."""
-    if is_kept(data_dir, path):
+    say_found(is_kept(data_dir, path))
+
+
+def say_found(is_found: bool) -> None:
+    """Tell that an erasure finds a file, or that whoever wrote it has to delete it."""
+    if is_found:
         hint("  An erasure removes this file when it holds a row of the person.")
     else:
         note("yours", "an erasure does not reach this file; delete it when it must go")

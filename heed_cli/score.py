@@ -11,11 +11,13 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from heed_cli.kept_files import say_found
 from heed_cli.services import DataDir
 from heed_cli.terminal import done, fail, fault, note
 from heed_cli.workplace import at_workplace, trainer_settings
 from shared.contracts.scoring import Extra, Weights
 from shared.errors import InvalidInput
+from shared.exports import is_kept, keep_copy
 from shared.logs import configure_logs
 
 if TYPE_CHECKING:
@@ -112,9 +114,11 @@ def _score(wanted: "Wanted", reference: str, data_dir: Path | None) -> None:
     from services.trainer.batch_scoring.model import open_model
     from services.trainer.batch_scoring.preparing import prepare
 
-    configure_logs(trainer_settings(data_dir).log_level)  # to where no scored row goes
+    settings = trainer_settings(data_dir)
+    configure_logs(settings.log_level)  # to where no scored row goes
     prepared = prepare(wanted)
     folder, secret = _find_model(reference, data_dir)
+    is_found = _enter_copy(settings.data_dir, wanted)
     with _progress() as tell:
         model = open_model(folder, secret=secret, threads=wanted.threads, engine=wanted.engine)
         began = time.monotonic()
@@ -125,7 +129,19 @@ def _score(wanted: "Wanted", reference: str, data_dir: Path | None) -> None:
                 note("stopped", "the same command goes on from here")
             raise
     _report(wanted, tally, time.monotonic() - began)
+    if is_found is not None:
+        say_found(is_found)
     raise typer.Exit(1 if tally.bad else 0)
+
+
+def _enter_copy(data_dir: Path, wanted: "Wanted") -> bool | None:
+    """Whether an erasure finds the scored file; None of files that are no business of Heed."""
+    from services.trainer.batch_scoring.formats import STANDARD_STREAM
+
+    files = [path for path in (wanted.file, wanted.output) if path != STANDARD_STREAM]
+    if wanted.output == STANDARD_STREAM or not any(is_kept(data_dir, path) for path in files):
+        return None
+    return len(files) > 1 and keep_copy(data_dir, wanted.output, wanted.file)
 
 
 def _find_model(reference: str, data_dir: Path | None) -> tuple[Path, bytes]:

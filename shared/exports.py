@@ -16,6 +16,7 @@ from shared.folders import make_private
 
 _ROWS = ".rows.json"
 _UNNAMED_ROWS, _UNNAMED_FILE = ".rows", ".ready"
+_ASIDE = (".new", ".partial")  # what commands write a file as until it is whole
 
 
 def exports_folder(data_dir: Path) -> Path:
@@ -56,12 +57,27 @@ def keep_export(
         raise ValueError(f"{path} is not in the folder of kept exports")
     held = {"seqs": sorted(seqs), "interactions": sorted(interactions)}
     exports_folder(data_dir)
-    rows, aside = _rows_of(path), path.with_name(f".{path.name}{_ROWS}")
+    rows, aside = _rows_of(path), path.with_name(f".{path.name}{_ROWS}.new")
     aside.touch(mode=0o600)
     aside.write_text(json.dumps(held))
     flush(aside)
     aside.replace(rows)
     flush(rows.parent)
+
+
+def keep_copy(data_dir: Path, path: Path, source: Path) -> bool:
+    """Write beside a file that is made of a kept export that it holds the same rows.
+
+    False, and nothing is written, where not both are kept, or nobody knows what is in the source.
+    """
+    if not (is_kept(data_dir, path) and is_kept(data_dir, source)):
+        return False
+    with exports_locked(data_dir):
+        if not _rows_of(source).is_file():
+            return False
+        held = json.loads(_rows_of(source).read_text())
+        keep_export(data_dir, path, held["seqs"], held["interactions"])
+    return True
 
 
 def exports_holding(
@@ -101,8 +117,13 @@ def remove_leftovers(data_dir: Path) -> None:
 
 
 def remove_export(path: Path) -> None:
-    """Delete a kept export with its list of rows; what is gone already is fine."""
+    """Delete a kept export with its list of rows; what is gone already is fine.
+
+    What a killed command has left of it goes, too.
+    """
     path.unlink(missing_ok=True)
+    for ending in _ASIDE:
+        path.with_name(f".{path.name}{ending}").unlink(missing_ok=True)
     _rows_of(path).unlink(missing_ok=True)
     if path.parent.is_dir():
         flush(path.parent)

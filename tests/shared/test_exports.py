@@ -5,7 +5,14 @@ import sys
 
 import pytest
 
-from shared.exports import exports_folder, exports_holding, is_kept, keep_export, remove_export
+from shared.exports import (
+    exports_folder,
+    exports_holding,
+    is_kept,
+    keep_copy,
+    keep_export,
+    remove_export,
+)
 
 EXPORTER = """
 import sys
@@ -42,6 +49,40 @@ def test_a_removed_export_is_found_no_more(tmp_path):
 
     assert exports_holding(tmp_path, [1]) == []
     assert {left.name for left in path.parent.iterdir()} == {".lock"}
+
+
+def test_a_file_made_of_a_kept_export_is_found_with_it(tmp_path):
+    folder = exports_folder(tmp_path)
+    keep_export(tmp_path, folder / "a.jsonl", [1], interactions=["x"])
+    (folder / ".b.csv.new").write_text("killed while it was written")
+
+    is_found = keep_copy(tmp_path, folder / "b.csv", folder / "a.jsonl")
+
+    assert is_found
+    assert exports_holding(tmp_path, [1]) == [folder / "a.jsonl", folder / "b.csv"]
+    assert exports_holding(tmp_path, [], interactions=["x"]) == [
+        folder / "a.jsonl", folder / "b.csv",
+    ]  # fmt: skip
+    remove_export(folder / "b.csv")
+    assert {left.name for left in folder.iterdir()} == {".lock", "a.jsonl.rows.json"}
+
+
+def test_nobody_knows_what_is_in_a_copy_of_something_else(tmp_path):
+    folder = exports_folder(tmp_path)
+    keep_export(tmp_path, folder / "a.jsonl", [1])
+
+    assert not keep_copy(tmp_path, folder / "b.jsonl", folder / "unknown.jsonl")
+    assert not keep_copy(tmp_path, folder / "b.jsonl", tmp_path / "mine.jsonl")
+    assert not keep_copy(tmp_path, tmp_path / "mine.jsonl", folder / "a.jsonl")
+
+
+def test_a_list_that_was_not_finished_stops_no_erasure(tmp_path):
+    folder = exports_folder(tmp_path)
+    keep_export(tmp_path, folder / "a.jsonl", [1])
+    (folder / "a.jsonl.rows.json").rename(folder / ".b.jsonl.rows.json.new")
+    (folder / ".b.jsonl.rows.json.new").write_text("")
+
+    assert exports_holding(tmp_path, [1]) == []
 
 
 def test_an_erasure_removes_what_a_killed_export_has_left_and_no_running_one(tmp_path):

@@ -14,6 +14,7 @@ import pytest
 from heed_cli.main import main
 from services.trainer.batch_scoring.job import journal_of
 from services.trainer.batch_scoring.rows import CHUNK_ROWS
+from shared.exports import exports_folder, exports_holding, keep_export
 from shared.registry import NewVersion, promote, register_version
 
 SECRET = "a secret for the tests, long enough."
@@ -75,6 +76,22 @@ def test_a_killed_command_goes_on_to_the_same_bytes(
     assert output.read_bytes() == undisturbed.read_bytes()
     assert f"{12 * CHUNK_ROWS:,} rows" in ended.stdout
     assert not journal.exists()
+
+
+def test_an_erasure_finds_the_scored_copy_of_a_kept_export(
+    json_lines, model_folder, environment, heed
+):
+    data_dir = Path(environment["HEED_DATA_DIR"])
+    export = exports_folder(data_dir) / "rows.jsonl"
+    json_lines([{"prompt": "what", "response": "kind"}]).rename(export)
+    keep_export(data_dir, export, [7])
+
+    copied = heed(export, "--model", model_folder)
+    taken_out = heed(export, "--model", model_folder, "-o", data_dir / "mine.jsonl")
+
+    assert exports_holding(data_dir, [7]) == [export, export.with_name("rows.scored.jsonl")]
+    assert "An erasure removes this file" in copied.stdout
+    assert "an erasure does not reach this file" in taken_out.stdout
 
 
 def test_a_pipe_gets_scored_lines_and_nothing_else(model_folder, heed):
