@@ -24,7 +24,13 @@ from shared.ml.artifact import read_manifest, write_artifact
 from shared.ml.classifiers import PlainClassifier
 from shared.ml.golden import check_golden
 from shared.ml.scorer import Pair
-from shared.ml.transformer_engine import CUDA_BF16, REFERENCE, TransformerEngine, engine_for
+from shared.ml.transformer_engine import (
+    CUDA_BF16,
+    REFERENCE,
+    TransformerEngine,
+    engine_for,
+    placed,
+)
 from shared.ml.transformer_scorer import TransformerScorer, open_transformer_scorer
 from shared.ml.windows import open_windows
 
@@ -134,6 +140,22 @@ def test_bf16_keeps_the_last_layer_in_fp32_and_the_order_of_rewards(
 
     assert np.corrcoef(rewards, alone)[0, 1] > 0.99
     assert len(set(rewards.tolist())) > 60  # bf16 itself would tie some
+
+
+def test_bf16_rounds_neither_the_last_layer_nor_how_fast_positions_turn(tmp_path: Path) -> None:
+    folder = added(tmp_path, "qwen2").folder
+    exact, rounded = (
+        AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+        for _ in range(2)
+    )
+
+    placed(rounded, replace(CUDA_BF16, device="cpu"))
+
+    assert torch.equal(rounded.score.weight, exact.score.weight)
+    turning = {name: rate for name, rate in exact.named_buffers() if "inv_freq" in name}
+    assert turning
+    assert all(torch.equal(rounded.get_buffer(name), rate) for name, rate in turning.items())
+    assert rounded.model.layers[0].mlp.up_proj.weight.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("family", ["qwen3", "gpt2"])
