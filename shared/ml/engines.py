@@ -54,8 +54,8 @@ def arithmetic_for(choice: EngineChoice) -> Arithmetic:
 
 
 def has_bf16_gpu() -> bool:
-    """Whether there is a GPU that multiplies bf16."""
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    """Whether there is a GPU that multiplies bf16 itself; older ones only act as if they did."""
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def has_bf16_cpu() -> bool:

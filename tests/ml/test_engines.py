@@ -59,11 +59,17 @@ def test_auto_takes_bf16_only_where_the_processor_multiplies_it(
     assert arithmetic_for("bf16") is BF16
 
 
-def test_a_gpu_with_bf16_is_taken_before_the_processor(monkeypatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+@pytest.mark.parametrize("is_emulated", [False, True])
+def test_a_gpu_that_multiplies_bf16_itself_is_taken_before_the_processor(
+    monkeypatch, is_emulated
+) -> None:
+    def is_supported(*, including_emulation: bool = True) -> bool:
+        return including_emulation or not is_emulated
 
-    assert arithmetic_for("auto") is engines.CUDA_BF16
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_supported)
+
+    assert (arithmetic_for("auto") is engines.CUDA_BF16) is not is_emulated
     assert arithmetic_for("fitted") is FP32
 
 
