@@ -170,10 +170,12 @@ def read_pooling(folder: Path) -> Pooling:
     Raises:
         ArtifactError: the folder uses a module or a pooling that Heed does not compute.
     """
-    limit = _position_limit(folder)
+    limit = _limit(folder / "config.json", "max_position_embeddings") or 512
+    # Families that count places from behind the padding's have fewer than positions.
+    usual = min(limit, _limit(folder / "tokenizer_config.json", "model_max_length") or limit)
     modules_path = folder / "modules.json"
     if not modules_path.is_file():
-        return Pooling("mean", is_normalised=False, max_tokens=min(limit, 512))
+        return Pooling("mean", is_normalised=False, max_tokens=min(usual, 512))
     modules = _modules(modules_path)
     pooling_path = next((path for kind, path in modules if kind == "Pooling"), "")
     settings = folder / "sentence_bert_config.json"
@@ -181,7 +183,7 @@ def read_pooling(folder: Path) -> Pooling:
     return Pooling(
         _pooling_mode(folder / pooling_path / "config.json"),
         is_normalised=any(kind == "Normalize" for kind, _ in modules),
-        max_tokens=min(limit, int(str(longest))) if longest else limit,
+        max_tokens=min(limit, int(str(longest))) if longest else usual,
     )
 
 
@@ -211,6 +213,6 @@ def _pooling_mode(path: Path) -> str:
     return chosen[0]
 
 
-def _position_limit(folder: Path) -> int:
-    found = read_json(folder / "config.json").get("max_position_embeddings")
-    return int(found) if isinstance(found, int) else 512
+def _limit(path: Path, name: str) -> int | None:
+    found = read_json(path).get(name) if path.is_file() else None
+    return int(found) if isinstance(found, int | float) and found > 0 else None

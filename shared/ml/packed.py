@@ -45,11 +45,17 @@ class Multiply(Protocol):
 
 Make = Callable[[str, Tensor, Tensor], Multiply]
 
+_OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+
 
 def is_packable(config: Mapping[str, object]) -> bool:
-    """Whether this is the BERT architecture with absolute positions and exact GELU."""
+    """Whether this is the BERT architecture with absolute positions and exact GELU.
+
+    As a decoder a BERT hides later tokens from earlier ones.
+    """
     return (
         config.get("model_type") == "bert"
+        and not config.get("is_decoder")
         and config.get("hidden_act") == "gelu"
         and config.get("position_embedding_type", "absolute") == "absolute"
     )
@@ -241,6 +247,8 @@ def packed_engine(arithmetic: Arithmetic) -> str:
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """All weights of a folder by name, without the prefix `bert.`, in fp32.
 
+    The oldest BERTs have norms of `gamma` and `beta`, which are called weight and bias since.
+
     Raises:
         ArtifactError: there are no safetensors weights, or they cannot be read.
     """
@@ -255,7 +263,14 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         raise ArtifactError(
             f"{folder} holds weights that cannot be read ({type(error).__name__}); copy them again."
         ) from None
-    return {name.removeprefix("bert."): tensor.float() for name, tensor in loaded.items()}
+    return {_today(name.removeprefix("bert.")): tensor.float() for name, tensor in loaded.items()}
+
+
+def _today(name: str) -> str:
+    for old, new in _OLD_NAMES.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name
 
 
 def _layer(weights: Mapping[str, Tensor], at: str, make: Make, device: str) -> _Layer:

@@ -5,7 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import DistilBertConfig, DistilBertModel
+from safetensors.torch import load_file, save_file
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    RobertaConfig,
+    RobertaModel,
+)
 
 from shared.errors import ArtifactError
 from shared.ml.backbones import default_encoder_folder
@@ -128,3 +136,57 @@ def test_both_engines_see_the_same_views() -> None:
     assert ours.shape == (len(TEXTS), VIEWS, 384)
     assert np.abs(ours - theirs).max() <= 1e-4
     assert np.abs(ours[:, EMBEDDING] - packed.embed(rows)).max() <= 1e-6
+
+
+def test_the_names_that_the_oldest_berts_give_their_norms_are_known(tmp_path: Path) -> None:
+    folder = bare(tmp_path / "bert", BertModel(BertConfig(**TINY)))
+    expected = open_encoder(folder).embed(ids_of(TEXTS[:2]))
+    path = folder / "model.safetensors"
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    renamed = {
+        name.replace(today, once): tensor
+        for name, tensor in load_file(path).items()
+        for today, once in old.items()
+        if today in name
+    }
+    others = {name: one for name, one in load_file(path).items() if "LayerNorm" not in name}
+    save_file(renamed | others, path, metadata={"format": "pt"})
+
+    found = open_encoder(folder)
+
+    assert found.engine == "torch-packed-fp32"
+    assert np.array_equal(found.embed(ids_of(TEXTS[:2])), expected)
+
+
+def test_a_family_with_fewer_places_than_positions_reads_texts_of_any_length(
+    tmp_path: Path,
+) -> None:
+    places = TINY | {"max_position_embeddings": 66, "pad_token_id": 1}
+    folder = bare(tmp_path / "roberta", RobertaModel(RobertaConfig(**places)))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 64}))
+    shutil.copyfile(default_encoder_folder() / "modules.json", folder / "modules.json")
+    shutil.copytree(
+        default_encoder_folder() / "1_Pooling", folder / "1_Pooling", copy_function=shutil.copyfile
+    )
+
+    encoder = open_encoder(folder)
+
+    window = encoder.tokenizer.head_window(range(3, 500), encoder.max_tokens)
+    assert len(window.ids) == 64
+    assert np.isfinite(encoder.embed([window.ids])).all()
+
+
+TINY = {
+    "vocab_size": 30_522,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+
+
+def bare(folder: Path, model: BertModel | RobertaModel) -> Path:
+    """A small encoder with random weights and the default encoder's tokenizer."""
+    model.save_pretrained(folder)
+    shutil.copyfile(default_encoder_folder() / "tokenizer.json", folder / "tokenizer.json")
+    return folder

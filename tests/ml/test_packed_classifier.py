@@ -72,7 +72,9 @@ def test_half_the_bits_keep_the_order(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [{"hidden_act": "relu"}, {"num_labels": 2}], ids=["activation", "labels"]
+    "config",
+    [{"hidden_act": "relu"}, {"num_labels": 2}, {"is_decoder": True}],
+    ids=["activation", "labels", "decoder"],
 )
 def test_what_is_not_known_runs_plain(tmp_path, config) -> None:
     found = open_classifier(saved(tmp_path / "model", **config)[0], engine="bf16")
