@@ -295,7 +295,7 @@ def _add_preference(evidence: Evidence, row: PreferenceRow, group_of: GroupOf) -
         tie = TiedPair(row.prompt, responses, row.outcome, group, str(row.id), **row.said)
         evidence.ties.append(tie)
     else:
-        if row.outcome == Outcome.RANKING and len(ranked := _ranked_texts(row)) > 1:
+        if row.outcome == Outcome.RANKING and len(set(ranked := _ranked_texts(row))) > 1:
             ranking = RankedResponses(row.prompt, tuple(ranked), group, str(row.id), **row.said)
             evidence.rankings.append(ranking)
         evidence.pairs.extend(_preferred(row, group))

@@ -135,6 +135,14 @@ def test_a_ranking_implies_every_pair_in_its_order_and_weighs_less_than_its_pair
     assert sum(pair.weight for pair in evidence.pairs) == pytest.approx(2.0)
 
 
+def test_a_ranking_of_equal_texts_says_nothing_and_hinders_no_snapshot():
+    candidates = [{"id": name, "text": "the same"} for name in "xy"]
+    row = compared("ranking", candidates=candidates, ranking=["y", "x"])
+    evidence = collect_evidence([], [row], GROUP_OF)
+
+    assert snapshot_lines(evidence, dict.fromkeys(evidence.groups, Side.TEST)) == []
+
+
 def test_contradicting_raters_are_counted():
     evidence = collect_evidence([], [compared("a"), compared("a"), compared("b")], GROUP_OF)
 
