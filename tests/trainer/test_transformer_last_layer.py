@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from services.trainer.audit.learning import FEWEST_COMPARED, MOST_JUDGED
 from services.trainer.evidence import collect_items
 from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
 from services.trainer.heads import fit_weights
+from services.trainer.recipes.transformer_reward import _curve_texts
 from services.trainer.transformer.judgements import (
     FEWEST_TO_PART,
     HeldBack,
@@ -251,3 +253,12 @@ def test_a_model_without_a_single_last_layer_says_no_more_than_what_a_reward_mea
     assert (bare.last_layer, bare.files) == (None, {})
     assert set(bare.fields) == {"calibration", "conformal"}
     assert bare.fields["calibration"].slope == pytest.approx(known.fields["calibration"].slope)
+
+
+def test_a_prompt_with_more_judgements_than_a_curve_takes_leaves_the_curve_out():
+    crowded = [
+        RatedResponse("p", str(at), 1 + at % 5, "g", f"r{at}") for at in range(2 * MOST_JUDGED + 1)
+    ]
+    dataset = RewardDataset([], compared(FEWEST_COMPARED), crowded, [], "sha256:test")
+
+    assert _curve_texts(dataset, collect) == []

@@ -49,6 +49,7 @@ from shared.contracts.manifest import (
     Template,
     Truncation,
 )
+from shared.errors import NotEnoughData
 from shared.ml.classifiers import PlainClassifier
 from shared.ml.folders import sha256_of_backbone
 from shared.ml.head import RewardHead
@@ -182,7 +183,10 @@ def _curve_texts(dataset: RewardDataset, collect: Callable[[RewardDataset], Item
     if len(compared) < FEWEST_COMPARED:
         return []
     part, sides = read_for_curve(dataset, compared)
-    items = collect(part)
+    try:
+        items = collect(part)
+    except NotEnoughData:
+        return []  # a single prompt may have more judgements than the largest part
     return list(dict.fromkeys([*items.pairs[: items.overall], *sides]))
 
 
