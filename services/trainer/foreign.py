@@ -10,7 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from services.trainer.backbones import ResolvedBackbone, resolve_backbone
+from services.trainer.reward_metrics import Metrics
 from services.trainer.reward_params import RewardParams
+from services.trainer.turn_marks import turn_marks
 from shared.contracts.manifest import (
     Backbone,
     Calibration,
@@ -50,13 +52,13 @@ class Foreign:
         folder: what an artifact holds of it: weights, configuration, tokenizer, chat template.
         draft: its manifest, without calibration, metrics and dataset.
         scorer: it, in memory.
-        can_be_imitated: whether the marks of its chat template are plain text.
+        marks: what is known of the marks of its chat template.
     """
 
     folder: Path
     draft: RewardManifest
     scorer: TransformerScorer
-    can_be_imitated: bool
+    marks: Metrics
 
     def copy_to(self, stage: Path) -> None:
         """Put its files into an artifact folder in the making."""
@@ -88,7 +90,7 @@ def open_foreign(params: AddedParams, folder: Path, *, code_version: str) -> For
     draft = draft.model_copy(update={"backbone": backbone})
     _refuse_without_head(folder)
     _refuse_without_rewards(scorer, source.name)
-    return Foreign(folder, draft, scorer, template == "chat" and _can_be_imitated(folder))
+    return Foreign(folder, draft, scorer, turn_marks(folder, template))
 
 
 def _refuse_other_models(source: ResolvedBackbone) -> None:
@@ -193,12 +195,6 @@ def _refuse_without_rewards(scorer: TransformerScorer, name: str) -> None:
             f"{name} gives two different responses the rewards {rewards[0]:g} and "
             f"{rewards[1]:g}; its weights are of no use."
         )
-
-
-def _can_be_imitated(folder: Path) -> bool:
-    from shared.ml.chat_template import ChatTemplate
-
-    return not ChatTemplate(folder).has_own_marks
 
 
 def _draft(

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 AUDIT_FILE = "audit.json"
 CARD_FILE = "card.md"
 CALIBRATED_ON = "calibrated_on"  # the metric by which a recipe tells it
+PLAIN_MARKS = "turn_marks_are_plain_text"  # yes or no, another one
 
 Plot = Literal[
     "accuracy.png",
@@ -296,6 +297,11 @@ class AuditReport(_Strict):
         None,
         description="Held-back training prompts that calibrated the model: their own, or, where "
         "there are few, those that also chose when training ended.",
+    )
+    has_plain_marks: bool = Field(
+        False,
+        description="Whether the marks of the chat template that the model reads are plain text, "
+        "which a response can imitate.",
     )
     learning: LearningCurve
     regression: list[Regression]

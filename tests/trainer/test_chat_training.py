@@ -50,6 +50,10 @@ def test_a_decoder_is_trained_and_served_in_its_chat_template(
     better, worse = scorer.score([pair, rude]).reward
     assert better > worse
     assert not list(model.folder.glob("adapter*"))
+    is_warned = (
+        "**Warning.** The marks of the chat template" in (model.folder / "card.md").read_text()
+    )
+    assert is_warned == (family == "gpt2")  # whose turns are parted by plain text
 
 
 def test_a_decoder_can_be_trained_without_its_chat_template(tmp_path: Path) -> None:

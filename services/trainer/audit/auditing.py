@@ -30,6 +30,7 @@ from services.trainer.heads import Floats
 from services.trainer.reward_metrics import Metrics, hits
 from shared.contracts.audit import (
     CALIBRATED_ON,
+    PLAIN_MARKS,
     Accuracy,
     AuditReport,
     Baseline,
@@ -102,6 +103,7 @@ def audit_model(
         template=audit_template(compared, rewards, seed=seed),
         calibration=audit_calibration(compared, rated, good_rating=asked.good_rating, seed=seed),
         calibrated_on=cast("CalibratedOn | None", asked.recipe.get(CALIBRATED_ON)),
+        has_plain_marks=asked.recipe.get(PLAIN_MARKS) == "yes",
         learning=learning_curve(asked.refit, dataset, compared, seed=seed, refitted=asked.refitted),
         regression=audit_regression(rated, asked.recipe, seed=seed),
         classification=audit_classes(rated, asked.recipe, good_rating=asked.good_rating),

@@ -30,6 +30,10 @@ _CHOSE = (
     "Probabilities and intervals come from prompts that also chose when training ended, since too "
     "few were held back to part them."
 )
+_PLAIN_MARKS = (
+    "The marks of the chat template are plain text: a response that imitates them can pretend that "
+    "somebody else said a part of it."
+)
 
 _ORDER: tuple[Level, ...] = ("warning", "unknown", "note", "good")
 
@@ -55,6 +59,8 @@ def _rest(report: AuditReport) -> Iterator[Finding]:
     yield from map(_calibration, report.calibration)
     if report.calibrated_on == "choosing_prompts":
         yield _said("note", "calibration", _CHOSE)
+    if report.has_plain_marks:
+        yield _said("warning", "template", _PLAIN_MARKS)
     yield _learning(report.learning)
     yield from _slices(report)
     yield from _represented(report)

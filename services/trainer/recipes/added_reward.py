@@ -20,7 +20,7 @@ from services.trainer.reward_artifact import store_reward
 from services.trainer.reward_metrics import Metrics
 from services.trainer.self_knowledge import fit_interval, said_labels
 from services.trainer.trained import Progress, TrainedReward, evaluate
-from shared.contracts.audit import CALIBRATED_ON, CARD_FILE, CalibratedOn
+from shared.contracts.audit import CALIBRATED_ON, CARD_FILE, PLAIN_MARKS, CalibratedOn
 from shared.contracts.manifest import RewardManifest
 from shared.ml.artifact import write_artifact
 
@@ -124,10 +124,7 @@ def _calibrated(
 
 
 def _about(foreign: Foreign) -> Metrics:
-    return {
-        "made_elsewhere": "yes",
-        "turn_marks_are_plain_text": "yes" if foreign.can_be_imitated else "no",
-    }
+    return {"made_elsewhere": "yes", **foreign.marks}
 
 
 def _card(draft: RewardManifest) -> str:
@@ -136,7 +133,7 @@ def _card(draft: RewardManifest) -> str:
     imitated = (
         "\n- **Warning.** The marks of its chat template are plain text: a response that imitates "
         "them can pretend that somebody else said a part of it.\n"
-        if draft.metrics["turn_marks_are_plain_text"] == "yes"
+        if draft.metrics[PLAIN_MARKS] == "yes"
         else ""
     )
     return (

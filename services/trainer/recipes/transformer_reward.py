@@ -41,6 +41,7 @@ from services.trainer.transformer.judgements import (
 )
 from services.trainer.transformer.self_knowledge import Learned, know_itself
 from services.trainer.transformer.untouched import last_layers_of
+from services.trainer.turn_marks import turn_marks
 from shared.contracts.manifest import (
     Backbone,
     Calibration,
@@ -294,6 +295,7 @@ def fine_tune(
     report = (
         _report(*rows)
         | model.thresholds.report(kept)
+        | turn_marks(folder, template)
         | {
             "train_loss": tuned.train_loss,
             "validation_loss": tuned.validation_loss,
