@@ -1,7 +1,7 @@
 """The bodies and replies of `/score` and `/rerank`, for the service and for those who call it."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -32,13 +32,25 @@ class Message(BaseModel):
     content: Text
 
 
+class Spoken(Protocol):
+    """What one side says in a conversation, however it came."""
+
+    @property
+    def role(self) -> str:
+        """Who says it."""
+
+    @property
+    def content(self) -> str:
+        """What is said."""
+
+
 class ScoreInput(BaseModel):
     """One response, to a prompt or to a conversation."""
 
     model_config = ConfigDict(extra="forbid")
 
     prompt: Text | None = Field(None, examples=["What lowers high blood pressure?"])
-    messages: list[Message] | None = Field(None, min_length=1)
+    messages: list[Message] | None = Field(None, min_length=1, fail_fast=True)
     response: Text = Field(examples=["Less salt, more movement, and often a thiazide diuretic."])
 
     @model_validator(mode="after")
@@ -53,7 +65,7 @@ class ScoreInput(BaseModel):
         return render_messages(self.messages) if self.messages else self.prompt or ""
 
 
-def render_messages(messages: Sequence[Message]) -> str:
+def render_messages(messages: Sequence[Spoken]) -> str:
     """A conversation as a prompt: a lone user turn is its text, else `role: text` paragraphs."""
     if len(messages) == 1 and messages[0].role == "user":
         return messages[0].content

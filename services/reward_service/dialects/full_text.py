@@ -6,7 +6,7 @@ before it are the prompt. Text without such marks is a response to an empty prom
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from shared.contracts.scoring import Message, render_messages
 from shared.ml.scorer import Pair, Turn
@@ -20,30 +20,44 @@ _ROLES = {
     "model": "assistant",
     "/inst": "assistant",
 }
-# ChatML; Llama 3; Llama 4; Gemma; Zephyr and Phi; DeepSeek; Llama 2 and Mistral. Each begins with a
-# letter of its own kind, so that the search for them passes over all others.
-_TURN = re.compile(
-    r"<\|im_start\|>(\w+)\n"
-    r"|<\|start_header_id\|>(\w+)<\|end_header_id\|>"
-    r"|<\|header_start\|>(\w+)<\|header_end\|>"
-    r"|<start_of_turn>(\w+)\n"
-    r"|<\|(system|user|assistant)\|>"
-    r"|<｜(User|Assistant)｜>"
-    r"|\[(/?INST)\]"
-    r"|<<(/?SYS)>>"
+# What begins a turn in each family of templates. A text is written in the one whose mark comes
+# first; the marks of others are then words that somebody wrote.
+_FAMILIES = tuple(
+    re.compile(mark)
+    for mark in (
+        r"<\|im_start\|>(\w+)(?:\n|<\|im_sep\|>)",  # ChatML, Phi 4
+        r"<\|start_header_id\|>(\w+)<\|end_header_id\|>",  # Llama 3
+        r"<\|header_start\|>(\w+)<\|header_end\|>",  # Llama 4
+        r"<start_of_turn>(\w+)\n",  # Gemma
+        r"<\|(system|user|assistant)\|>",  # Zephyr, Phi 3
+        r"<｜(User|Assistant)｜>",  # DeepSeek
+        r"\[(/?INST)\]|<<(/?SYS)>>",  # Llama 2, Mistral; the one with two groups is the last
+    )
 )
+_FIRST_TURN = re.compile("|".join(family.pattern for family in _FAMILIES))
 _WORD_TURN = re.compile(r"(?:\A\s*|\n\n)(Human|User|Assistant|AI|System|user|assistant|system): ?")
 _MARKS = (
     "<|im_end|>", "<|eot_id|>", "<|eot|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>",
     "<|begin_of_text|>", "<end_of_turn>", "<s>", "</s>", "<bos>", "<eos>", "<pad>",
     "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>",
 )  # fmt: skip
-_LEADING = re.compile(rf"(?:\s|{'|'.join(map(re.escape, _MARKS))})*")
+# What is before the last so many turns counts as one, so that no text becomes work for minutes.
+_MOST_TURNS = 1000
+
+
+def _any_of(marks: Iterable[str]) -> re.Pattern[str]:
+    """White space and marks at the beginning of a text; never goes back, so time is linear."""
+    return re.compile(rf"(?:\s++|{'|'.join(map(re.escape, marks))})*+")
+
+
+_LEADING = _any_of(_MARKS)
+_TRAILING = _any_of(mark[::-1] for mark in _MARKS)  # of a text written backwards
 
 
 def split(text: str) -> Pair:
     """The last turn of a text as the response, what comes before as the prompt."""
-    return pair_of(_turns(text))
+    *before, last = _turns(text, _marks(text))
+    return _pair(before, last.content)
 
 
 def split_after(prompt: str, text: str) -> Pair:
@@ -58,61 +72,65 @@ def split_after(prompt: str, text: str) -> Pair:
 
 
 def answered(prompt: str, response: str) -> Pair:
-    """A response to a prompt that may be written in the marks of a template."""
-    turns = _turns(prompt)
-    if turns[-1] == Message(role="assistant", content=""):  # where the response begins
+    """A response to a prompt that may be written in the marks of a template.
+
+    What the prompt has begun to say as the assistant, such as `<think>`, belongs to the response.
+    """
+    marks = _marks(prompt)
+    turns = _turns(prompt, marks)
+    if turns[-1].role == "assistant" and not prompt.rstrip().endswith(_MARKS):
         turns.pop()
+        response = prompt[marks[-1].end() :].lstrip() + response
     return _pair(turns, response)
 
 
 def pair_of(messages: Sequence[Message]) -> Pair:
     """A conversation's last message as the response, those before as the prompt."""
-    return _pair(messages[:-1], messages[-1].content)
+    *before, last = (Turn(message.role, message.content) for message in messages)
+    return _pair(before, last.content)
 
 
-def _pair(messages: Sequence[Message], response: str) -> Pair:
-    said = [message for message in messages if message.content]
+def _pair(turns: Sequence[Turn], response: str) -> Pair:
+    said = [turn for turn in turns if turn.content]
     is_prompt = len(said) == 1 and said[0].role == "user"
-    turns = () if is_prompt else tuple(Turn(each.role, each.content) for each in said)
-    return Pair(render_messages(said), response, turns)
+    return Pair(render_messages(said), response, () if is_prompt else tuple(said))
 
 
-def _turns(text: str) -> list[Message]:
+def _marks(text: str) -> list[re.Match[str]]:
+    """Where turns begin."""
+    first = _FIRST_TURN.search(text)
+    if first is not None:
+        family = _FAMILIES[min(first.lastindex or 1, len(_FAMILIES)) - 1]
+        return list(family.finditer(text))[-_MOST_TURNS:]
+    if _WORD_TURN.match(text):
+        return list(_WORD_TURN.finditer(text))[-_MOST_TURNS:]
+    return []
+
+
+def _turns(text: str, marks: Sequence[re.Match[str]]) -> list[Turn]:
     """At least one turn; a text without marks is a turn of the user."""
-    marks = list(_TURN.finditer(text))
-    if not marks and _WORD_TURN.match(text):
-        marks = list(_WORD_TURN.finditer(text))
     if not marks:
-        return [_turn("user", text)]
+        return [Turn("user", text)]
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     before = _bare(text[: marks[0].start()])
-    first = [_turn("system", before)] if before else []
+    first = [Turn("system", before)] if before else []
     return first + [
-        _turn(_role(mark), _bare(text[mark.end() : end]))
+        Turn(_role(mark), _bare(text[mark.end() : end]))
         for mark, end in zip(marks, ends, strict=True)
     ]
 
 
-def _turn(role: str, content: str) -> Message:
-    return Message.model_construct(role=role, content=content)  # of text that was validated
-
-
 def _role(mark: re.Match[str]) -> str:
-    said = next(group for group in mark.groups() if group).lower()
+    said = mark[mark.lastindex or 1].lower()
     return _ROLES.get(said, said)
 
 
 def _bare(text: str) -> str:
-    """The text without white space and marks at either end, in one pass over each."""
-    end = len(text)
-    while end and (cut := _trailing(text, end)):
-        end -= cut
-    found = _LEADING.match(text, 0, end)
-    return text[found.end() if found else 0 : end]
+    """The text without white space and marks at either end."""
+    end = len(text) - _beginning(_TRAILING, text[::-1])
+    return text[_beginning(_LEADING, text[:end]) : end]
 
 
-def _trailing(text: str, end: int) -> int:
-    """How many letters before `end` are white space or a mark."""
-    if text[end - 1].isspace():
-        return 1
-    return next((len(mark) for mark in _MARKS if text.endswith(mark, 0, end)), 0)
+def _beginning(pattern: re.Pattern[str], text: str) -> int:
+    found = pattern.match(text)
+    return found.end() if found else 0

@@ -18,6 +18,7 @@ RENDERED = {
     "zephyr": f"<|user|>\n{Q}</s>\n<|assistant|>\n{A}</s>\n",
     "deepseek": f"<｜begin▁of▁sentence｜><｜User｜>{Q}<｜Assistant｜>{A}<｜end▁of▁sentence｜>",
     "llama-2": f"<s>[INST] {Q} [/INST] {A} </s>",
+    "phi-4": f"<|im_start|>user<|im_sep|>{Q}<|im_end|><|im_start|>assistant<|im_sep|>{A}<|im_end|>",
     "words": f"\n\nHuman: {Q}\n\nAssistant: {A}",
     "ours": f"user: {Q}\n\nassistant: {A}",
 }
@@ -89,6 +90,56 @@ def test_a_prompt_may_come_by_itself_in_a_template():
 
     assert answered(prompt, A) == Pair(Q, A)
     assert answered(Q, A) == Pair(Q, A)
+
+
+@pytest.mark.parametrize(
+    "template", ["chatml", "llama-3", "gemma", "zephyr", "deepseek", "llama-2"]
+)
+def test_marks_of_another_template_are_words(template):
+    """A response may well tell how other models are asked."""
+    about = "Write [INST] hi [/INST], or <|user|>hi, or <|im_start|>user\nhi, or <｜User｜>hi."
+    own = {"chatml": "<|im_start|>user", "zephyr": "<|user|>", "deepseek": "<｜User｜>"}
+    about = about.replace(own.get(template, "[INST] hi [/INST]"), "that")
+
+    assert split(RENDERED[template].replace(A, about)) == Pair(Q, about)
+
+
+def test_what_the_prompt_has_begun_to_say_belongs_to_the_response():
+    prompt = f"<|im_start|>user\n{Q}<|im_end|>\n<|im_start|>assistant\n<think>\n"
+    response = f"Light scatters.\n</think>\n{A}"
+    expected = Pair(Q, f"<think>\n{response}")
+
+    assert split_after(prompt, f"{prompt}{response}<|im_end|>\n") == expected
+    assert split(f"{prompt}{response}<|im_end|>\n") == expected
+    assert answered(prompt, response) == expected
+
+
+def test_a_turn_of_the_assistant_that_is_over_stays_in_the_prompt():
+    prompt = f"<|im_start|>user\n{Q}<|im_end|>\n<|im_start|>assistant\nWait.<|im_end|>\n"
+
+    assert answered(prompt, A).response == A
+    assert answered(prompt, A).prompt == f"user: {Q}\n\nassistant: Wait."
+
+
+@pytest.mark.parametrize("mark", ["[INST]", "<|im_start|>user\n", "\n\nUser:", "<|user|>"])
+def test_of_very_many_turns_the_first_are_one(mark):
+    found = split(f"{mark}a" * 3000 + f"{mark}the last")
+
+    assert found.response == "the last"
+    assert len(found.turns) == 1000
+    assert (found.turns[0].role, found.turns[0].content.count("a")) == (
+        "system",
+        f"{mark}a".count("a") * 2001,
+    )
+    assert found.turns[-1] == Turn("user", "a")
+
+
+def test_white_space_and_marks_come_off_both_ends_however_many_there_are():
+    edge = " \n<s></s>" * 20_000
+
+    assert split(
+        f"{edge}<|im_start|>user\n{Q}{edge}<|im_start|>assistant\n{edge}{A}{edge}"
+    ) == Pair(Q, A)
 
 
 def test_the_last_message_is_the_response():
