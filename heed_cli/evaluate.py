@@ -130,7 +130,12 @@ async def _learn_prompts(found: _Gathered, session: "AsyncSession", workplace: "
     """Add the prompts that the models were trained on, as far as they are still here."""
     from services.trainer.evaluation.known import learned_prompts
 
-    for snapshot in dict.fromkeys(model.about["dataset_snapshot"] for model in found.models):
+    for model in found.models:
+        if model.about["mode"] == "added":
+            told = f"near-duplicates of what {model.name} learned from: it was made elsewhere"
+            note("not looked for", told)
+    snapshots = dict.fromkeys(model.about["dataset_snapshot"] for model in found.models)
+    for snapshot in filter(None, snapshots):  # a model that nobody here has judged names none
         try:
             prompts = await learned_prompts(session, workplace.store, snapshot)
         except ArtifactError as error:

@@ -14,6 +14,7 @@ from support.tiny_chat import FAMILIES, save_tiny_chat, save_tokenizer
 from support.tiny_llama import save_tiny_llama
 from typer.testing import CliRunner
 
+from heed_cli.evaluate import app as evaluate_app
 from heed_cli.models import app
 from services.trainer.config import TrainerSettings
 from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
@@ -234,3 +235,23 @@ async def test_the_command_gates_a_model_on_the_feedback_that_there_is(
     assert version.gate is not None
     assert version.gate["comparisons"]
     assert (version.dataset_id, version.metrics["made_elsewhere"]) == (1, "yes")
+
+
+async def test_nobody_knows_which_cases_a_model_made_elsewhere_has_learned(
+    settings: TrainerSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert settings.database_url is not None
+    source = save_tiny_chat(tmp_path / "published", "qwen2")
+    monkeypatch.setenv("HEED_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("HEED_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("HEED_SECRET_KEY", settings.secret_key.get_secret_value())
+    cases = [{"prompt": f"Why {at}?", "chosen": "Less salt.", "rejected": "No."} for at in range(5)]
+    file = tmp_path / "cases.jsonl"
+    file.write_text("".join(f"{json.dumps(one)}\n" for one in cases))
+
+    added = await to_thread.run_sync(CliRunner().invoke, app, ["add", str(source)])
+    words = [str(file), "--model", "reward@1"]
+    ended = await to_thread.run_sync(CliRunner().invoke, evaluate_app, words)
+
+    assert (added.exit_code, ended.exit_code) == (0, 0), ended.exception
+    assert "what reward@1 learned from: it was made elsewhere" in " ".join(ended.output.split())
