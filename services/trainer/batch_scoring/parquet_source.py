@@ -18,13 +18,15 @@ class ParquetRows:
         """Read what the file says of itself.
 
         Raises:
-            InvalidInput: it is no Parquet file.
+            InvalidInput: it is no Parquet file, or two of its columns have one name.
         """
         self._path = path
         with _opened(path) as file:
             self.schema = file.schema_arrow
             sizes = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
         self.columns = tuple(self.schema.names)
+        if len(set(self.columns)) < len(self.columns):
+            raise InvalidInput(f"Two columns of {path} have the same name: name one otherwise.")
         self._ends = list(accumulate(sizes))
 
     def chunks(self, start: Mark = START, only: Collection[str] | None = None) -> Iterator[Chunk]:

@@ -88,6 +88,14 @@ def test_parquet_keeps_its_types_and_gets_typed_results(tmp_path, score):
     assert found["error"].to_pylist() == [None, None, "`prompt` is missing"]
 
 
+def test_two_parquet_columns_of_one_name_are_refused(tmp_path, score):
+    table = pyarrow.Table.from_arrays([["what"], ["kind"], ["sea"]], ["prompt", *["response"] * 2])
+    parquet.write_table(table, tmp_path / "rows.parquet")
+
+    with pytest.raises(InvalidInput, match="have the same name"):
+        score(tmp_path / "rows.parquet", tmp_path / "out.parquet")
+
+
 def test_row_groups_are_read_one_after_the_other_and_only_the_columns_in_need(tmp_path):
     rows = CHUNK_ROWS + 10
     table = pyarrow.table({"prompt": ["what"] * rows, "id": list(range(rows))})
