@@ -47,13 +47,22 @@ class Line:
                     raise
         if self._waiting >= self._most:
             raise Overloaded(f"{self._waiting} requests wait for room already.", retry_after_s=10)
+        while True:
+            try:
+                return await (await self._admitted_in_turn(attempt))
+            except Overloaded as error:  # refused late, after work that came before the queue
+                if not _is_full(error):
+                    raise
+
+    async def _admitted_in_turn(
+        self, attempt: Callable[[], Coroutine[Any, Any, T]]
+    ) -> asyncio.Task[T]:
         self._waiting += 1
         try:
             async with self._first:
-                admitted = await _admitted(attempt)
+                return await _admitted(attempt)
         finally:
             self._waiting -= 1
-        return await admitted
 
 
 async def _admitted(attempt: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:

@@ -133,6 +133,21 @@ async def test_another_error_is_not_waited_for():
         await Line().wait(broken, 30)
 
 
+async def test_who_is_refused_late_waits_on():
+    """Work may come before the queue: a model to load, steps to count."""
+    tries = 0
+
+    async def attempt() -> str:
+        nonlocal tries
+        tries += 1
+        await asyncio.sleep(0.02)
+        if tries < 4:
+            raise full()
+        return "served"
+
+    assert await Line().wait(attempt, 30) == "served"
+
+
 async def test_who_leaves_the_line_gives_up_the_place():
     line, started, stopped = Line(), asyncio.Event(), asyncio.Event()
 
