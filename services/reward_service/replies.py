@@ -19,6 +19,7 @@ from shared.ids import public_id
 from shared.ml.said import chances, said, weighted
 
 NO_MODEL_SCORE = 0.5
+MODEL_HEADER = "X-Heed-Model"
 
 
 def score_reply(scored: Scored | NoModel, inputs: int, asked: Asked) -> ScoreReply:
@@ -69,13 +70,16 @@ def identity(model: LiveModel) -> ModelIdentity:
     return ModelIdentity(name=model.name, version=model.version, sha256=model.sha256)
 
 
+def by_number(values: Sequence[float]) -> list[int]:
+    """Indices of numbers, the highest first, equal ones in their order."""
+    return sorted(range(len(values)), key=lambda index: (-values[index], index))
+
+
 def _ranked(scored: Scored, body: RerankRequest, asked: Asked) -> list[RerankResult]:
     """The candidates, highest reward first, equal ones by index."""
     scores, manifest = scored.scores, scored.model.scorer.manifest
     by = weighted(scores, asked.weights, manifest) if asked.weights else scores.reward
-    values = by.tolist()
-    order = sorted(range(len(values)), key=lambda index: (-values[index], index))
-    kept = list(_top(order, body))
+    kept = list(_top(by_number(by.tolist()), body))
     best = _taken(scored, kept)
     found = chances(best.scores, asked.weights, manifest).tolist()
     return [

@@ -10,7 +10,7 @@ from services.reward_service.deps import CallerDep, PrincipalDep, Service, Servi
 from services.reward_service.dialects.forks import ByBody
 from services.reward_service.limits import refuse_too_long, refuse_too_many
 from services.reward_service.live_models import UNREADABLE, LiveModel, Slot
-from services.reward_service.replies import identity, rerank_reply, score_reply
+from services.reward_service.replies import MODEL_HEADER, identity, rerank_reply, score_reply
 from services.reward_service.schemas import LiveReply, LoadedModel, ReadyReply
 from services.reward_service.scoring import NoModel, Scored, reason_for, unless_gone
 from shared.contracts.scoring import (
@@ -47,8 +47,6 @@ SCORING_ERRORS = (
     Unavailable,
     ArtifactError,
 )
-
-MODEL_HEADER = "X-Heed-Model"
 
 router = APIRouter(route_class=ByBody)
 _hidden_rerank = partial(

@@ -1,11 +1,12 @@
 """What every dialect does in between: score pairs for a caller, say which model it was."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from pydantic import BeforeValidator, Field
+from pydantic import AliasChoices, BeforeValidator, Field
 from starlette.responses import JSONResponse, Response
 
 from services.reward_service.asked import Asked
@@ -15,6 +16,7 @@ from services.reward_service.dialects.full_text import split
 from services.reward_service.dialects.telling import is_foreign
 from services.reward_service.limits import refuse_too_long, refuse_too_many
 from services.reward_service.live_models import LiveModel
+from services.reward_service.replies import MODEL_HEADER, by_number
 from services.reward_service.scoring import NoModel, Scored, unless_gone
 from shared.contracts.scoring import Text
 from shared.errors import Unavailable
@@ -26,6 +28,14 @@ Texts = Annotated[
     BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
     Field(min_length=1),
 ]
+# What vLLM calls `use_activation`, and called `activation`; false asks for the raw reward.
+Activation = Annotated[
+    bool | None, Field(validation_alias=AliasChoices("use_activation", "activation"))
+]
+
+# Texts of more characters together are taken apart in a thread: the worst of them hold the event
+# loop for longer than others should wait.
+_QUICK_CHARACTERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,7 @@ class Asker:
         self, query: str, texts: Sequence[str], where: str, model: str | None = None
     ) -> Scored | NoModel:
         """Scores of several responses to one prompt, which is checked under its own name."""
+        refuse_too_many(len(texts), where, self.service.settings)
         refuse_too_long([("/query", query)], self.service.settings)
         return await self.score_if_any([Pair(query, text) for text in texts], where, model)
 
@@ -68,8 +79,9 @@ class Asker:
         self, texts: Sequence[str], where: str, model: str | None = None
     ) -> Scored:
         """Scores of texts that hold prompt and response; see `full_text`."""
+        refuse_too_many(len(texts), where, self.service.settings)
         self.refuse_long(where, enumerate(texts))
-        return await self.score([split(text) for text in texts], where, model)
+        return await self.score(await taken_apart(split, [[text] for text in texts]), where, model)
 
     def refuse_long(self, where: str, texts: Iterable[tuple[int, str]]) -> None:
         """Pass texts, given with their places, that are short enough; do so before any work.
@@ -89,6 +101,13 @@ async def _asker(request: Request, service: ServiceDep, caller: CallerDep) -> As
 
 
 AskerDep = Annotated[Asker, Depends(_asker)]
+
+
+async def taken_apart(take_apart: Callable[..., Pair], rows: Sequence[Sequence[str]]) -> list[Pair]:
+    """Of each row of texts the pair, without holding up the event loop."""
+    if sum(len(text) for texts in rows for text in texts) <= _QUICK_CHARACTERS:
+        return [take_apart(*texts) for texts in rows]
+    return await asyncio.to_thread(lambda: [take_apart(*texts) for texts in rows])
 
 
 def known(found: Scored | NoModel) -> Scored:
@@ -116,13 +135,12 @@ def numbers(scored: Scored, *, raw: bool) -> list[float]:
 
 def best_first(scored: Scored) -> list[int]:
     """Indices by reward, the highest first, equal ones in their order."""
-    rewards = scored.scores.reward.tolist()
-    return sorted(range(len(rewards)), key=lambda index: (-rewards[index], index))
+    return by_number(scored.scores.reward.tolist())
 
 
 def name_of(scored: Scored) -> str:
     """The version that scored, such as `reward@3`."""
-    return f"{scored.model.name}@{scored.model.version}"
+    return str(scored.model)
 
 
 def tokens_of(scored: Scored) -> int:
@@ -148,7 +166,7 @@ def reply(
 ) -> JSONResponse:
     """The reply; headers say which version scored, and how many texts were not read whole."""
     own = {
-        "X-Heed-Model": name_of(scored),
+        MODEL_HEADER: name_of(scored),
         "X-Heed-Truncated": str(int(scored.scores.truncated.sum())),
     }
     return JSONResponse(content, headers={**own, **(headers or {})})

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import AliasChoices, BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from starlette.responses import JSONResponse
 
-from services.reward_service.dialects.asking import AskerDep, ModelName
+from services.reward_service.dialects.asking import Activation, AskerDep, ModelName
 from services.reward_service.dialects.forms import InForm, openai_error
 from services.reward_service.dialects.reranking import rerank_reply
 from shared.contracts.scoring import Candidate, Text
@@ -27,6 +27,10 @@ class CohereForm(InForm):
         return {"message": error.detail, "detail": error.detail, "error": said}
 
 
+# Every document is looked through for every field.
+_MOST_FIELDS = 50
+
+
 class RerankBody(BaseModel):
     """Candidates for one query. Names of options that change nothing here are ignored."""
 
@@ -35,9 +39,7 @@ class RerankBody(BaseModel):
     top_n: int | None = Field(None, ge=0)
     return_documents: bool | None = None
     model: ModelName = None
-    use_activation: bool | None = Field(
-        None, validation_alias=AliasChoices("use_activation", "activation")
-    )
+    use_activation: Activation = None
 
     @model_validator(mode="before")
     @classmethod
@@ -48,7 +50,9 @@ class RerankBody(BaseModel):
         documents = body.get("documents")
         if not isinstance(documents, list):
             return body
-        fields = body["rank_fields"]
+        fields = [field for field in body["rank_fields"] if isinstance(field, str)]
+        if len(fields) > _MOST_FIELDS:
+            raise ValueError(f"rank_fields names more than {_MOST_FIELDS} fields")
         return {**body, "documents": [_with_text(document, fields) for document in documents]}
 
 
@@ -81,7 +85,7 @@ async def _rerank(asker: AskerDep, body: RerankBody, *, shows: bool) -> JSONResp
     )
 
 
-def _with_text(document: object, fields: list[object]) -> object:
+def _with_text(document: object, fields: list[str]) -> object:
     if not isinstance(document, dict):
         return document
     texts = [str(document[field]) for field in fields if field in document]

@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from services.reward_service.dialects.telling import FORKS, Dialect, tell
+from services.reward_service.limits import refuse_crowded
 from services.reward_service.scoring import CLIENT_LEFT
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -30,9 +31,13 @@ class ByBody(APIRoute):
             if path not in FORKS:  # under a dialect's own name there is nothing to tell
                 return await own(request)
             try:
-                told = await _tell(request, path)
+                body = await parsed(request)
             except ClientDisconnect:
                 return Response(status_code=CLIENT_LEFT)
+            settings = request.state.service.settings
+            told = tell(path, body, settings)
+            if told is None and self.dialect is None:
+                refuse_crowded(body, settings)
             handlers: Handlers = request.app.state.dialects
             handle = own if told in (None, self.dialect) else handlers[told, path]
             return await handle(request)
@@ -40,11 +45,10 @@ class ByBody(APIRoute):
         return reply
 
 
-async def _tell(request: Request, path: str) -> Dialect | None:
-    """The dialect of the body, which stays read and parsed for the route that takes it."""
+async def parsed(request: Request) -> object:
+    """The body, which stays read and parsed for the route that takes it; None if it is no JSON."""
     await request.body()
     try:
-        body = await request.json()
+        return await request.json()
     except (ValueError, RecursionError):  # the route itself says what is wrong with it
         return None
-    return tell(path, body, request.state.service.settings)

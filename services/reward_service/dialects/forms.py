@@ -8,13 +8,14 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
-from services.reward_service.dialects.forks import Handler
+from services.reward_service.dialects.forks import Handler, parsed
+from services.reward_service.limits import refuse_crowded
 from services.reward_service.scoring import CLIENT_LEFT
-from shared.errors import HeedError, MalformedBody, Unauthenticated
+from shared.errors import HeedError, InvalidInput, MalformedBody, TooLarge, Unauthenticated
 from shared.logs import get_logger
 from shared.web import status_of
 from shared.web.edge import explain
@@ -23,6 +24,9 @@ from shared.web.problems import explain_details
 Statuses = Mapping[type[HeedError], int]
 Body = Callable[[HeedError, int], Mapping[str, Any]]
 _log = get_logger("reward_service")
+
+# Of servers that call a wrong request what OpenAI's API calls it.
+WRONG_IS_400: Statuses = {InvalidInput: 400, TooLarge: 413}
 
 
 class ClientLeft(Exception):
@@ -49,8 +53,9 @@ class InForm(APIRoute):
         async def reply(request: Request) -> Response:
             _take_basic(request.scope)
             try:
+                refuse_crowded(await parsed(request), request.state.service.settings)
                 return await own(request)
-            except ClientLeft:
+            except (ClientLeft, ClientDisconnect):
                 return Response(status_code=CLIENT_LEFT)
             except Exception as error:  # noqa: BLE001 - whoever waits must get a reply
                 return self.refuse(_explained(error))
@@ -68,6 +73,15 @@ class InForm(APIRoute):
         if isinstance(error, Unauthenticated):
             headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse(self.say(error, status), status, headers=headers)
+
+
+class OpenAiForm(InForm):
+    """An `error` object, under the name under which OpenAI's clients look for it."""
+
+    @staticmethod
+    def say(error: HeedError, status: int) -> Mapping[str, Any]:
+        """What went wrong, as OpenAI's API says it."""
+        return {"error": openai_error(error, status)}
 
 
 def openai_error(error: HeedError, status: int) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """Infinity: re-ranking and `/classify` with `raw_scores`, which tells it from vLLM and Jina."""
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -17,20 +15,10 @@ from services.reward_service.dialects.asking import (
     reply,
     usage,
 )
-from services.reward_service.dialects.forms import InForm, openai_error
+from services.reward_service.dialects.forms import OpenAiForm
 from services.reward_service.dialects.reranking import rerank_reply
 from shared.contracts.scoring import Text
-from shared.errors import HeedError
 from shared.ids import public_id
-
-
-class InfinityForm(InForm):
-    """An `error` object as OpenAI's."""
-
-    @staticmethod
-    def say(error: HeedError, status: int) -> Mapping[str, Any]:
-        """The error under the name under which OpenAI's clients look for it."""
-        return {"error": openai_error(error, status)}
 
 
 class RerankBody(BaseModel):
@@ -52,7 +40,7 @@ class ClassifyBody(BaseModel):
     model: ModelName = None
 
 
-router = APIRouter(route_class=InfinityForm, include_in_schema=False)
+router = APIRouter(route_class=OpenAiForm, include_in_schema=False)
 
 
 @router.post("/rerank")

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from services.reward_service.dialects.asking import Asker, ModelName, Texts
+from services.reward_service.dialects.asking import Activation, Asker, ModelName, Texts
 from services.reward_service.dialects.full_text import pair_of
 from services.reward_service.scoring import Scored
 from shared.contracts.scoring import Message, Text
@@ -31,9 +31,7 @@ class InputBody(BaseModel):
     input: Texts | None = None
     messages: Annotated[list[ChatMessage], Field(min_length=1)] | None = None
     model: ModelName = None
-    use_activation: bool | None = Field(
-        None, validation_alias=AliasChoices("use_activation", "activation")
-    )
+    use_activation: Activation = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "InputBody":

@@ -13,7 +13,15 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from services.reward_service.asked import Asked
-from services.reward_service.dialects.asking import Asker, AskerDep, Texts, known, numbers, reply
+from services.reward_service.dialects.asking import (
+    Asker,
+    AskerDep,
+    Texts,
+    known,
+    numbers,
+    reply,
+    taken_apart,
+)
 from services.reward_service.dialects.forms import ClientLeft, InForm
 from services.reward_service.dialects.full_text import split, split_after
 from services.reward_service.dialects.line import Line
@@ -30,23 +38,20 @@ class RewardBody(BaseModel):
     query: Texts
     prompts: list[Text] | None = None
 
-    @property
-    def pairs(self) -> list[Pair]:
+    async def pairs(self) -> list[Pair]:
         """Prompt and response of each text.
 
         Raises:
             InvalidInput: there are prompts, but not one for each text.
         """
         if not self.prompts:
-            return [split(text) for text in self.query]
+            return await taken_apart(split, [[text] for text in self.query])
         if len(self.prompts) != len(self.query):
             raise InvalidInput(
                 "Send one prompt for each query, or none at all.",
                 errors=(Detail("/prompts", "unequal_lengths", "differs in length from /query"),),
             )
-        return [
-            split_after(prompt, text) for prompt, text in zip(self.prompts, self.query, strict=True)
-        ]
+        return await taken_apart(split_after, list(zip(self.prompts, self.query, strict=True)))
 
 
 router = APIRouter(route_class=InForm, include_in_schema=False)
@@ -57,7 +62,7 @@ async def get_reward(asker: AskerDep, body: RewardBody) -> JSONResponse:
     """The raw reward of each text; `scores` are between 0 and 1."""
     refuse_too_many(len(body.query), "/query", asker.service.settings)
     asker.refuse_long("/query", enumerate(body.query))
-    scored = known(await _patiently(asker, body.pairs))
+    scored = known(await _patiently(asker, await body.pairs()))
     content = {"rewards": numbers(scored, raw=True), "scores": numbers(scored, raw=False)}
     return reply(content, scored)
 

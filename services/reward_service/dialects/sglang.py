@@ -16,16 +16,21 @@ from services.reward_service.dialects.asking import (
     numbers,
     reply,
 )
-from services.reward_service.dialects.forms import InForm, Statuses, openai_error
+from services.reward_service.dialects.forms import (
+    WRONG_IS_400,
+    InForm,
+    Statuses,
+    openai_error,
+)
 from shared.contracts.scoring import Text
-from shared.errors import HeedError, InvalidInput, TooLarge
+from shared.errors import HeedError
 from shared.ids import public_id
 
 
 class SglangForm(InForm):
     """OpenAI's error without an envelope; a wrong request is 400."""
 
-    statuses: Statuses = {InvalidInput: 400, TooLarge: 413}
+    statuses: Statuses = WRONG_IS_400
 
     @staticmethod
     def say(error: HeedError, status: int) -> Mapping[str, Any]:

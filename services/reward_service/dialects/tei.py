@@ -20,6 +20,7 @@ from services.reward_service.dialects.asking import (
     not_ready,
     numbers,
     reply,
+    taken_apart,
     tokens_of,
     window_of,
 )
@@ -31,6 +32,7 @@ from services.reward_service.dialects.tei_bodies import (
     SimilarityBody,
     TeiForm,
 )
+from services.reward_service.limits import refuse_too_many
 from services.reward_service.live_models import LiveModel
 from services.reward_service.scoring import Scored, reason_for
 from shared.errors import Detail, TooLarge
@@ -59,13 +61,11 @@ async def rerank(asker: AskerDep, body: RerankBody) -> JSONResponse:
 async def predict(asker: AskerDep, body: PredictBody) -> JSONResponse:
     """Of each input a list with the one label the model has, and its score."""
     started = time.perf_counter()
+    refuse_too_many(len(body.inputs), "/inputs", asker.service.settings)
     asker.refuse_long(
         "/inputs", ((at, text) for at, texts in enumerate(body.inputs) for text in texts)
     )
-    pairs = [
-        Pair(texts[0], texts[1]) if len(texts) > 1 else split(texts[0]) for texts in body.inputs
-    ]
-    scored = await asker.score(pairs, "/inputs")
+    scored = await asker.score(await taken_apart(_pair, body.inputs), "/inputs")
     _refuse_cut(scored, body, "/inputs")
     found = [[{"score": each, "label": LABEL}] for each in numbers(scored, raw=body.is_raw)]
     characters = sum(len(text) for texts in body.inputs for text in texts)
@@ -117,6 +117,10 @@ def _info(model: LiveModel, service: Service) -> dict[str, Any]:
         "tokenization_workers": settings.reward_workers,
         "version": version("heed-rlhf"),
     }
+
+
+def _pair(text: str, response: str | None = None) -> Pair:
+    return split(text) if response is None else Pair(text, response)
 
 
 def _refuse_cut(scored: Scored, options: Options, where: str) -> None:

@@ -107,7 +107,7 @@ class Sentences(BaseModel):
     """One text, and those that are compared with it."""
 
     source_sentence: Text
-    sentences: list[Text] = Field(min_length=1)
+    sentences: list[Text] = Field(min_length=1, fail_fast=True)
 
 
 class SimilarityBody(Options):

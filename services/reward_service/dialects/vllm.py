@@ -13,6 +13,7 @@ from pydantic import AliasChoices, BaseModel, Field
 from starlette.responses import JSONResponse
 
 from services.reward_service.dialects.asking import (
+    Activation,
     AskerDep,
     ModelName,
     Texts,
@@ -22,24 +23,20 @@ from services.reward_service.dialects.asking import (
     window_of,
 )
 from services.reward_service.dialects.forks import ByBody
-from services.reward_service.dialects.forms import InForm, Statuses, openai_error
+from services.reward_service.dialects.forms import WRONG_IS_400, OpenAiForm, Statuses
 from services.reward_service.dialects.inputs import InputBody, scores_of
 from services.reward_service.dialects.telling import Dialect
+from services.reward_service.limits import refuse_too_many
 from services.reward_service.live_models import LiveModel
-from shared.errors import Detail, HeedError, InvalidInput, TooLarge
+from shared.errors import Detail, InvalidInput
 from shared.ids import public_id
 from shared.ml.scorer import Pair
 
 
-class VllmForm(InForm):
-    """An `error` object as OpenAI's; a wrong request is 400."""
+class VllmForm(OpenAiForm):
+    """OpenAI's errors; a wrong request is 400."""
 
-    statuses: Statuses = {InvalidInput: 400, TooLarge: 413}
-
-    @staticmethod
-    def say(error: HeedError, status: int) -> Mapping[str, Any]:
-        """The error under the name under which OpenAI's clients look for it."""
-        return {"error": openai_error(error, status)}
+    statuses: Statuses = WRONG_IS_400
 
 
 class VllmFork(ByBody, VllmForm):
@@ -48,17 +45,17 @@ class VllmFork(ByBody, VllmForm):
     dialect = Dialect.VLLM
 
 
+_PROMPTS = ("queries", "data_1", "text_1")
+_RESPONSES = ("documents", "items", "data_2", "text_2")
+
+
 class ScoreBody(BaseModel):
     """Prompts and responses: one to one, or one prompt to many responses."""
 
-    prompts: Texts = Field(validation_alias=AliasChoices("queries", "data_1", "text_1"))
-    responses: Texts = Field(
-        validation_alias=AliasChoices("documents", "items", "data_2", "text_2")
-    )
+    prompts: Texts = Field(validation_alias=AliasChoices(*_PROMPTS))
+    responses: Texts = Field(validation_alias=AliasChoices(*_RESPONSES))
     model: ModelName = None
-    use_activation: bool | None = Field(
-        None, validation_alias=AliasChoices("use_activation", "activation")
-    )
+    use_activation: Activation = None
 
     @property
     def pairs(self) -> list[Pair]:
@@ -86,6 +83,11 @@ router = APIRouter(route_class=VllmFork, include_in_schema=False)
 @router.post("/v1/score")
 async def score(asker: AskerDep, body: ScoreBody) -> JSONResponse:
     """The score of each pair, 0-1; without activation the raw reward."""
+    sent = await asker.request.json()
+    for names, texts in ((_PROMPTS, body.prompts), (_RESPONSES, body.responses)):
+        where = next(f"/{name}" for name in names if name in sent)
+        refuse_too_many(len(texts), where, asker.service.settings)
+        asker.refuse_long(where, enumerate(texts))
     scored = await asker.score(body.pairs, "", body.model)
     values = numbers(scored, raw=body.use_activation is False)
     data = [{"object": "score", "score": value} for value in values]

@@ -76,8 +76,15 @@ async def test_another_password_is_no_key(live, credentials):
         ("/classify", {"text": []}, 400),
         ("/pooling", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400),
         ("/v1/embeddings", {}, 400),
+        ("/v1/rerank", {"query": "", "documents": [{"a": "b"}], "rank_fields": [["a"]]}, 422),
+        ("/v1/rerank", {"query": "", "documents": [{"a": "b"}], "rank_fields": ["a"] * 51}, 422),
         ("/get_reward", {"query": ["a", "b"], "prompts": ["a"]}, 422),
         ("/reward_model_judge", {"prompts": ["a"], "responses": ["b", "c"]}, 400),
+        (
+            "/reward_model_judge",
+            {"prompts": ["a"], "responses": ["b"], "format_rewards": [1e308]},
+            400,
+        ),
     ],
 )
 async def test_a_wrong_body_is_refused_in_the_form_of_its_dialect(live, path, body, status):
@@ -160,6 +167,47 @@ async def test_too_much_at_once_is_refused(live, path, body):
 
     assert reply.status_code == 413
     assert "at most" in message_of(reply)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "where"),
+    [
+        ("/rerank", {"query": PROMPT, "documents": [1] * 2000}, "/documents"),
+        ("/score", {"inputs": [1] * 2000}, "/inputs"),
+        ("/score", {str(at): 1 for at in range(2000)}, "The body"),
+        ("/score", {"inputs": [{str(at): 1 for at in range(30)}]}, "/inputs/0"),
+        ("/v2/rerank", {**COHERE[1], "documents": [1] * 2000}, "/documents"),
+        ("/classify", {"input": [1] * 2000}, "/input"),
+        ("/predict", {"inputs": [["a"] * 2000]}, "/inputs/0"),
+    ],
+)
+async def test_a_crowd_is_refused_before_anybody_is_looked_at(live, path, body, where):
+    """What is wrong with each of a million items would take seconds to say."""
+    reply = await live.post(path, body)
+
+    assert reply.status_code == 413
+    assert f"{where} holds" in reply.text
+
+
+async def test_of_a_conversation_the_first_wrong_message_is_named(live):
+    reply = await live.post("/score", {"inputs": [{"messages": [1, 2, 3], "response": "a"}]})
+
+    assert [error["pointer"] for error in reply.json()["errors"]] == ["/inputs/0/messages/0"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "where"),
+    [
+        (["a"], ["a" * 100_001], "/items/0 has"),
+        (["a"] * 1001, ["a"], "/text_1 holds"),
+        (["a"], ["a"] * 1001, "/items holds"),
+    ],
+)
+async def test_vllm_names_lists_as_they_were_sent(live, first, second, where):
+    reply = await live.post("/v1/score", {"text_1": first, "items": second})
+
+    assert reply.status_code == 413
+    assert message_of(reply).startswith(where)
 
 
 @pytest.mark.parametrize(("path", "body"), [COHERE, INFINITY, TEI])
