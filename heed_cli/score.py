@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 FileFormat = Literal["jsonl", "csv", "tsv", "parquet"]
-Engine = Literal["auto", "fitted", "fp32", "bf16"]
+Engine = Literal["auto", "fitted", "fp32", "bf16", "int8"]
 _EXTRAS = (*get_args(Extra), "uncertainty")
 _SPEED_OVER_S = 120.0
 

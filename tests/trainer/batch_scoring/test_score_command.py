@@ -8,13 +8,16 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from heed_cli.main import main
+from heed_cli.score import Engine
 from services.trainer.batch_scoring.job import journal_of
 from services.trainer.batch_scoring.rows import CHUNK_ROWS
 from shared.exports import exports_folder, exports_holding, keep_export
+from shared.ml.engines import EngineChoice
 from shared.registry import NewVersion, promote, register_version
 
 SECRET = "a secret for the tests, long enough."
@@ -160,6 +163,10 @@ async def test_a_version_is_found_by_its_alias(promoted, json_lines, settings, h
 
     assert ended.returncode == 0, ended.stderr
     assert json.loads(file.with_name("rows.scored.jsonl").read_text())["error"] is None
+
+
+def test_every_engine_can_be_asked_for():
+    assert set(get_args(Engine)) == set(get_args(EngineChoice))
 
 
 @pytest.mark.parametrize(
