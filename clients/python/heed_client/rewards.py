@@ -9,10 +9,11 @@ TRL calls the responses `completions`, here alone; a response is what they are e
 
 import asyncio
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from heed_client.calls import Call
+from heed_client.encoding import to_json
 from heed_client.errors import HeedProblem, Problem
 from heed_client.options import Options
 from heed_client.results import Result
@@ -20,7 +21,10 @@ from heed_client.retrying import Retries
 from heed_client.senders import Sender
 from heed_client.settings import REWARD_URL, find_service
 
+# What one request holds at most, so that its body, and its tokens in the queue, are within what the
+# service takes by default; a response that is larger goes by itself.
 AT_ONCE = 100
+BYTES_AT_ONCE = 131_072
 
 Text = str | Sequence[Mapping[str, Any]]  # as it is, or a conversation
 Number = Literal["raw", "score", "reward"]
@@ -33,7 +37,7 @@ class RewardFunction(Protocol):
 
     async def __call__(
         self, prompts: Sequence[Text], completions: Sequence[Text], **columns: object
-    ) -> list[float | None]:
+    ) -> list[float]:
         """A reward for each response, in their order."""
 
 
@@ -76,7 +80,7 @@ def reward_function(
 
     async def reward(
         prompts: Sequence[Text], completions: Sequence[Text], **columns: object
-    ) -> list[float | None]:
+    ) -> list[float]:
         pairs = zip(prompts, completions, strict=True)
         inputs = [_input(prompt, response) for prompt, response in pairs]
         # In a thread: the connections outlive the loop, and TRL may bring another one.
@@ -93,28 +97,42 @@ class _Scorer:
         self._model = model
         self._number = number
 
-    def rewards(self, inputs: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    def rewards(self, inputs: Sequence[Mapping[str, Any]]) -> list[float]:
         """Rewards of one version, asked for in a few requests.
 
         Raises:
-            HeedProblem: the service gave none at all.
+            HeedProblem: the service gave none for some of them.
         """
-        model, found, reason = self._model, [], None
-        for start in range(0, len(inputs), AT_ONCE):
-            scores = self._sender.send(self._call(inputs[start : start + AT_ONCE], model))
-            found += [result.get(self._number) for result in scores.results]
-            reason = scores.reason
-            if scores.model is not None:
-                model = f"{scores.model['name']}@{scores.model['version']}"
-        if inputs and all(reward is None for reward in found):
-            detail = reason or f"The model gives no {self._number} of its responses."
-            raise HeedProblem(Problem(status=200, code="no_rewards", detail=detail))
+        model, found = self._model, []
+        for part in _parts(inputs):
+            scores = self._sender.send(self._call(part, model))
+            rewards = [result.get(self._number) for result in scores.results]
+            if scores.model is None or None in rewards:
+                detail = scores.reason or f"The model gives no {self._number} of its responses."
+                raise HeedProblem(Problem(status=200, code="no_rewards", detail=detail))
+            found += rewards
+            model = f"{scores.model['name']}@{scores.model['version']}"
         return found
 
     def _call(self, inputs: Sequence[Mapping[str, Any]], model: str | None) -> Call[_Scores]:
         extras = [self._number] if self._number != "score" else []
         body = {"inputs": inputs, "return": extras, **({"model": model} if model else {})}
         return Call("POST", "/score", _Scores, body=body)
+
+
+def _parts(inputs: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """Consecutive inputs of a request each."""
+    part: list[Mapping[str, Any]] = []
+    held = 0
+    for one in inputs:
+        size = len(to_json(one))
+        if part and (len(part) == AT_ONCE or held + size > BYTES_AT_ONCE):
+            yield part
+            part, held = [], 0
+        part.append(one)
+        held += size
+    if part:
+        yield part
 
 
 def _input(prompt: Text, response: Text) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """Rewards for TRL: one for each response, of one version, or an error; and a training with them."""
 
 import asyncio
+import json
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,25 @@ USER = {"role": "user", "content": PROMPT}
 
 def spoken(text: str) -> list[dict]:
     return [{"role": "assistant", "content": text}]
+
+
+@asynccontextmanager
+async def replying(*bodies: dict) -> AsyncIterator[str]:
+    """The URL of a service whose replies are these, one after the other."""
+    left = iter(bodies)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        await reader.readexactly(int(head.split("content-length: ")[1].split("\r\n")[0]))
+        content = json.dumps(next(left)).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n")
+        writer.write(b"content-length: %d\r\n\r\n" % len(content) + content)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 async def test_plain_texts_get_their_raw_rewards(live, near):
@@ -59,6 +81,16 @@ async def test_a_large_batch_is_asked_for_in_parts_and_keeps_its_order(live, nea
     assert found == near([live.raws[at % 4] for at in range(203)])
 
 
+async def test_long_responses_are_asked_for_in_bodies_that_the_service_takes(live, near):
+    long = "é" * 12_000  # all of them in one body would be more than a megabyte
+    reward = reward_function(live.url, api_key=live.key)
+
+    found = await reward([PROMPT] * 61, [long, TEXTS[1], "e" * 99_000] + [long] * 58)
+
+    assert found[0] == near(found[3]) == near(found[-1])
+    assert found[1] == near(live.raws[1])
+
+
 async def test_an_empty_batch_and_an_empty_response_are_no_errors(live):
     reward = reward_function(live.url, api_key=live.key)
 
@@ -75,6 +107,15 @@ async def test_no_rewards_at_all_are_an_error(serve, monkeypatch):
             await reward_function()([PROMPT], TEXTS[:1])
 
     assert problem.value.code == "no_rewards"
+
+
+async def test_rewards_for_some_responses_alone_are_an_error():
+    """A model that is promoted in between must not leave holes, which count as 0 in training."""
+    nothing = {"model": None, "results": [{"score": None}] * 100, "reason": "promote one"}
+    model = {"name": "reward", "version": 1}
+    async with replying(nothing, {"model": model, "results": [{"raw": 1.0}] * 3}) as url:
+        with pytest.raises(HeedProblem, match="promote one"):
+            await reward_function(url, api_key="key")([PROMPT] * 103, ["a"] * 103)
 
 
 async def test_a_service_that_refuses_or_is_away_ends_the_training(live):
