@@ -103,14 +103,15 @@ class _Scorer:
         Raises:
             HeedProblem: the service gave none for some of them.
         """
-        model, found = self._model, []
+        model, found = self._model, list[float]()
         for part in _parts(inputs):
             scores = self._sender.send(self._call(part, model))
             rewards = [result.get(self._number) for result in scores.results]
-            if scores.model is None or None in rewards:
+            given = [reward for reward in rewards if reward is not None]
+            if scores.model is None or len(given) < len(part):
                 detail = scores.reason or f"The model gives no {self._number} of its responses."
                 raise HeedProblem(Problem(status=200, code="no_rewards", detail=detail))
-            found += rewards
+            found += given
             model = f"{scores.model['name']}@{scores.model['version']}"
         return found
 
