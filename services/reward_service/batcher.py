@@ -50,11 +50,11 @@ class Batcher:
         job = Job(scorer, asyncio.get_running_loop(), details=details, expires=expires)
         try:
             self._waiting.add(job, pairs)
-        except Overloaded:
-            self._metrics.refused.inc()
-            raise
-        try:
             return await job.result
+        except Overloaded as error:
+            if error.code == Overloaded.code:
+                self._metrics.refused.inc()
+            raise
         finally:
             self._metrics.dropped.inc(self._waiting.drop(job))
 
@@ -101,7 +101,7 @@ class Batcher:
 
     def _score_timed(self, held: Sequence[Piece]) -> None:
         started = time.monotonic()
-        _score(held)
+        has_scored = _score(held)
         elapsed_s = time.monotonic() - started
         tokens = sum(piece.tokens for piece in held)
         metrics = self._metrics.batches
@@ -110,12 +110,16 @@ class Batcher:
         metrics.tokens.observe(tokens)
         metrics.pairs.observe(sum(len(piece.pairs) for piece in held))
         metrics.seconds.observe(elapsed_s)
-        with self._waiting.changed:
-            self._waiting.speeds.observe(held[0].job.scorer, tokens, elapsed_s)
+        if has_scored:  # what is refused at a glance tells nothing of the speed
+            with self._waiting.changed:
+                self._waiting.speeds.observe(held[0].job.scorer, tokens, elapsed_s)
 
 
-def _score(held: Sequence[Piece]) -> None:
-    """Score pieces in one batch; after an error each by itself, so that one spoils no other."""
+def _score(held: Sequence[Piece]) -> bool:
+    """Score pieces in one batch; after an error each by itself, so that one spoils no other.
+
+    Gives whether they were scored in one batch.
+    """
     pairs = [pair for piece in held for pair in piece.pairs]
     details = any(piece.job.details for piece in held)
     try:
@@ -126,11 +130,12 @@ def _score(held: Sequence[Piece]) -> None:
         else:
             for piece in held:
                 _score_alone(piece)
-        return
+        return False
     at = 0
     for piece in held:
         piece.finish(scores, at)
         at += len(piece.pairs)
+    return True
 
 
 def _score_alone(piece: Piece) -> None:

@@ -8,7 +8,7 @@ from shared.contracts.manifest import RewardManifest
 from shared.ml.scorer import Pair, Scorer
 
 _FIRST_GUESS_TOKENS_PER_S = 4000.0
-_REMEMBERED_S = 10.0
+_REMEMBERED_S = 3.0  # texts that are remembered cost nothing, those that follow may cost all
 
 
 def estimated_tokens(pairs: Sequence[Pair], manifest: RewardManifest) -> list[int]:

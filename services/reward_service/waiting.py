@@ -8,6 +8,7 @@ import heapq
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,11 @@ from shared.ml.scorer import Pair
 # Of the time a request allows, the share it may wait; beyond, it is refused at once rather than
 # late. The other half is for scoring it, and for errors of the estimate.
 _PATIENCE = 0.5
+
+# The whole queue is for bursts. Under more than can be done it would stay full, and all that is
+# accepted would be late. Once it overflows, and while what was turned away in the last second has
+# no room in it, no request is taken to allow more than a second.
+_CROWD_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Waiting:
         self.is_closing = False
         self._limits = limits
         self._heap: list[Piece] = []
+        self._free_at: dict[int, float] = {}
+        self._turned_away: deque[tuple[float, int]] = deque()
 
     def add(self, job: Job, pairs: Sequence[Pair]) -> None:
         """Let a job wait.
@@ -71,10 +79,14 @@ class Waiting:
 
     def take(self, held: list[Piece]) -> bool:
         """Fill `held` with the next pieces of one model; False when the service shuts down."""
+        thread = threading.get_ident()
         with self.changed:
+            self._free_at.pop(thread, None)
             while not self.is_closing:
                 self._take_some(held)
                 if held:
+                    busy_s = sum(piece.seconds for piece in held)
+                    self._free_at[thread] = time.monotonic() + busy_s
                     return True
                 self.idle += 1
                 try:
@@ -87,12 +99,9 @@ class Waiting:
         """Take back what no thread holds yet; gives the number of pieces."""
         with self.changed:
             dropped = [piece for piece in job.pieces if piece.is_waiting]
-            for piece in dropped:
-                self._leave_queue(piece)
             if dropped:
-                # What is left in the heap would keep texts, and a replaced model, in memory.
-                self._heap = [piece for piece in self._heap if piece.is_waiting]
-                heapq.heapify(self._heap)
+                self._take_back(dropped)
+                self._tidy()
             return len(dropped)
 
     def close(self) -> list[Piece]:
@@ -108,13 +117,43 @@ class Waiting:
     def _admit(self, job: Job, tokens: int, *, now: float, due: float) -> None:
         if self.is_closing:
             raise shutting_down()
-        if not self.tokens:
+        if self.idle and not self.tokens:
             return
-        if self.tokens + tokens > self._limits.queue_tokens:
-            raise self._overloaded(f"of at most {self._limits.queue_tokens}")
-        allowed_s = _PATIENCE * (job.expires - now) * self._limits.workers
-        if self.seconds > allowed_s and self._seconds_before(due) > allowed_s:
+        wait_s, allowed_s = self._wait_s(now, due), job.expires - now
+        if wait_s > _PATIENCE * allowed_s:
             raise self._overloaded("too many for the time that this request allows")
+        most = self._limits.queue_tokens
+        is_full = self.tokens > 0 and self.tokens + tokens > most
+        is_crowd = self._turned_away_tokens(now) + self.tokens + tokens > most
+        if is_full or (is_crowd and wait_s > _PATIENCE * _CROWD_S):
+            self._turn_away(tokens, now)
+            if self.tokens + min(tokens, self._limits.batch_tokens) > most:  # by many, not by one
+                self._shed(now)
+            raise self._overloaded(f"of at most {most}")
+
+    def _turn_away(self, tokens: int, now: float) -> None:
+        if tokens <= self._limits.queue_tokens:  # more has no room in any queue, crowd or not
+            self._turned_away.append((now, tokens))
+
+    def _turned_away_tokens(self, now: float) -> int:
+        """Of requests that were refused in the last second and may come again."""
+        while self._turned_away and self._turned_away[0][0] < now - _CROWD_S:
+            self._turned_away.popleft()
+        return sum(tokens for _, tokens in self._turned_away)
+
+    def _shed(self, now: float) -> None:
+        """Turn away, while it is early for them, whole jobs that would begin late in a crowd."""
+        ahead_s, seen = self._held_s(now), set()
+        for piece in sorted(self._heap):
+            job = piece.job
+            is_late = ahead_s > _PATIENCE * _CROWD_S * self._limits.workers
+            if is_late and job not in seen and all(part.is_waiting for part in job.pieces):
+                self._turn_away(sum(part.tokens for part in job.pieces), now)
+                self._take_back(job.pieces)
+                job.fail(self._overloaded("and more comes than can be scored"))
+            seen.add(job)
+            ahead_s += piece.seconds
+        self._tidy()
 
     def _overloaded(self, why: str) -> Overloaded:
         wait_s = max(1, math.ceil(self.seconds / self._limits.workers))
@@ -124,8 +163,14 @@ class Waiting:
             retry_after_s=wait_s,
         )
 
-    def _seconds_before(self, due: float) -> float:
-        return sum(piece.seconds for piece in self._heap if piece.due <= due)
+    def _wait_s(self, now: float, due: float) -> float:
+        """How long work that is due then would wait for what is held and what is due before."""
+        before_s = sum(piece.seconds for piece in self._heap if piece.due <= due)
+        return (self._held_s(now) + before_s) / self._limits.workers
+
+    def _held_s(self, now: float) -> float:
+        """What is left of the work that threads hold, in seconds of one thread."""
+        return sum(max(0.0, free_at - now) for free_at in self._free_at.values())
 
     def _take_some(self, held: list[Piece]) -> None:
         """Move what is due first; an even share where other threads are idle."""
@@ -146,6 +191,15 @@ class Waiting:
         heapq.heappush(self._heap, piece)
         self.tokens += piece.tokens
         self.seconds += piece.seconds
+
+    def _take_back(self, pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            self._leave_queue(piece)
+
+    def _tidy(self) -> None:
+        """Forget what left: it would keep texts, and a replaced model, in memory."""
+        self._heap = [piece for piece in self._heap if piece.is_waiting]
+        heapq.heapify(self._heap)
 
     def _leave_queue(self, piece: Piece) -> None:
         piece.is_waiting = False

@@ -107,7 +107,7 @@ async def test_long_work_is_not_starved_by_a_stream_of_short_work(batcher, engin
 
 
 async def test_a_full_queue_refuses_with_a_time_to_come_back(batcher, engine):
-    waiting = [submit(batcher, engine, "x" * 2000) for _ in range(9)]
+    waiting = [submit(batcher, engine, "x" * 2000) for _ in range(8)]
     await started(engine, 1)
 
     with pytest.raises(Overloaded) as refused:

@@ -1,0 +1,108 @@
+"""More than can be done: what is accepted is done soon, and the rest hears of it early."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.reward_service.batcher import Batcher
+from services.reward_service.metrics import ServingMetrics
+from services.reward_service.waiting import Limits
+from shared.errors import Overloaded
+from shared.ml.scorer import Scores
+from tests.support.held_engine import HeldEngine, pairs, started, submit
+
+TEXT = "x" * 2000  # about 500 tokens: an eighth of a second at the speed that is guessed first
+
+
+@pytest.fixture
+def engine() -> HeldEngine:
+    return HeldEngine()
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+async def batcher(engine: HeldEngine, registry: CollectorRegistry) -> AsyncIterator[Batcher]:
+    limits = Limits(workers=1, batch_tokens=1000, queue_tokens=5000)
+    opened = Batcher(limits, ServingMetrics(registry))
+    yield opened
+    engine.go.set()
+    await asyncio.to_thread(opened.close)
+
+
+async def waiting_behind_a_busy_thread(
+    batcher: Batcher, engine: HeldEngine, number: int
+) -> list[asyncio.Task[Scores]]:
+    busy = submit(batcher, engine, "busy")
+    await started(engine, 1)
+    await asyncio.sleep(0.01)  # past what the thread was expected to need
+    waiting = [submit(batcher, engine, TEXT) for _ in range(number)]
+    await asyncio.sleep(0)
+    return [busy, *waiting]
+
+
+def refused(replies: list[Scores | BaseException]) -> list[bool]:
+    return [isinstance(reply, Overloaded) for reply in replies]
+
+
+async def test_when_the_queue_overflows_only_what_can_begin_soon_stays(batcher, engine, registry):
+    tasks = await waiting_behind_a_busy_thread(batcher, engine, 9)
+
+    overflowing = await asyncio.gather(submit(batcher, engine, TEXT), return_exceptions=True)
+    early = await asyncio.gather(*tasks[5:], return_exceptions=True)
+    engine.go.set()
+    served = await asyncio.gather(*tasks[:5])
+
+    assert refused(overflowing) == [True]
+    assert refused(early) == [True] * 5
+    assert len(served) == 5
+    assert all(reply.code == "overloaded" and reply.retry_after_s >= 1 for reply in early)
+    assert registry.get_sample_value("heed_reward_refused_total") == 6
+    assert batcher.waiting_tokens == 0
+
+
+async def test_in_a_crowd_nobody_is_let_in_to_wait_long_and_a_second_later_it_is_over(
+    batcher, engine
+):
+    tasks = await waiting_behind_a_busy_thread(batcher, engine, 10)
+    await asyncio.gather(*tasks[5:], return_exceptions=True)
+
+    late = await asyncio.gather(submit(batcher, engine, TEXT), return_exceptions=True)
+    short = submit(batcher, engine, "short")
+    await asyncio.sleep(1.1)
+    again = [submit(batcher, engine, TEXT) for _ in range(4)]
+    await asyncio.sleep(0)
+    engine.go.set()
+
+    assert refused(late) == [True]
+    assert (await short).reward.tolist() == [5]
+    assert len(await asyncio.gather(*tasks[:5], *again)) == 9
+
+
+async def test_one_large_request_without_room_turns_nobody_away(batcher, engine):
+    tasks = await waiting_behind_a_busy_thread(batcher, engine, 7)
+
+    with pytest.raises(Overloaded):
+        await batcher.score(engine, pairs(*[TEXT] * 4))
+    engine.go.set()
+
+    assert len(await asyncio.gather(*tasks)) == 8
+
+
+async def test_what_a_thread_holds_counts_as_waiting_too(batcher, engine):
+    busy = submit(batcher, engine, TEXT, TEXT[:1900])
+    await started(engine, 1)
+
+    with pytest.raises(Overloaded) as told:
+        await batcher.score(engine, pairs("hurried"), expires=time.monotonic() + 0.2)
+    engine.go.set()
+
+    assert told.value.code == "overloaded"
+    assert len(await busy) == 2
+    assert engine.batches == [[TEXT, TEXT[:1900]]]
