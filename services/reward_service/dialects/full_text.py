@@ -6,6 +6,7 @@ before it are the prompt. Text without such marks is a response to an empty prom
 """
 
 import re
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from shared.contracts.scoring import Message, render_messages
@@ -101,9 +102,9 @@ def _marks(text: str) -> list[re.Match[str]]:
     first = _FIRST_TURN.search(text)
     if first is not None:
         family = _FAMILIES[min(first.lastindex or 1, len(_FAMILIES)) - 1]
-        return list(family.finditer(text))[-_MOST_TURNS:]
+        return list(deque(family.finditer(text), _MOST_TURNS))
     if _WORD_TURN.match(text):
-        return list(_WORD_TURN.finditer(text))[-_MOST_TURNS:]
+        return list(deque(_WORD_TURN.finditer(text), _MOST_TURNS))
     return []
 
 
