@@ -90,7 +90,7 @@ def cut(
     job.pieces = [
         Piece(job, pairs[begin:end], sum(costs[begin:end]))
         for begin, end in pairwise(bounds)
-        if begin < end
+        if begin < end or not pairs
     ]
     return job.pieces
 

@@ -39,6 +39,13 @@ async def test_scores_come_in_the_order_of_the_pairs_however_they_are_cut(batche
     assert len(engine.batches) > 1
 
 
+async def test_no_pairs_have_no_scores(batcher, engine):
+    engine.go.set()
+
+    async with asyncio.timeout(10):
+        assert len(await batcher.score(engine, [])) == 0
+
+
 async def test_an_idle_worker_starts_at_once_and_waits_for_nobody(batcher, engine):
     engine.go.set()
 
