@@ -137,6 +137,7 @@ def open_scorer(
     Raises:
         ArtifactError: the backbone or the head is missing or is not what the manifest names.
     """
+    _refuse_engine(folder, manifest, engine)
     if manifest.kind == "transformer":
         from shared.ml.transformer_scorer import open_transformer_scorer
 
@@ -152,16 +153,22 @@ def _open_encoder(
 ) -> Encoder:
     from shared.ml.quantised import read_ranges
 
-    home, fitted = _backbone_folder(folder, manifest), manifest.backbone.engine
-    is_int8 = fitted.endswith("int8")
-    asked = {"fitted", "auto", "int8"} if is_int8 else {"fitted", "auto", "fp32", "bf16"}
-    if engine not in asked:
-        raise ArtifactError(
-            f"{folder} was fitted on {fitted} and cannot be served on {engine}; choose "
-            f"{' or '.join(sorted(asked))}, or train it again with that engine."
-        )
+    home, is_int8 = _backbone_folder(folder, manifest), _is_int8(manifest)
     ranges = read_ranges(folder) if is_int8 else None
     return open_encoder(home, threads=threads, engine=engine, ranges=ranges)
+
+
+def _refuse_engine(folder: Path, manifest: RewardManifest, engine: "EngineChoice") -> None:
+    asked = {"fitted", "auto", "int8"} if _is_int8(manifest) else {"fitted", "auto", "fp32", "bf16"}
+    if engine not in asked:
+        raise ArtifactError(
+            f"{folder} was fitted on {manifest.backbone.engine} and cannot be served on {engine}; "
+            f"choose {' or '.join(sorted(asked))}, or train an embedding model with that engine."
+        )
+
+
+def _is_int8(manifest: RewardManifest) -> bool:
+    return manifest.backbone.engine.endswith("int8")
 
 
 def _open_embedding(

@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from services.trainer.foreign import AddedParams, Foreign, open_foreign
 from shared.errors import ArtifactError
-from shared.ml.artifact import read_manifest, write_artifact
+from shared.ml.artifact import open_scorer, read_manifest, write_artifact
 from shared.ml.classifiers import PlainClassifier
 from shared.ml.golden import check_golden
 from shared.ml.scorer import Pair
@@ -206,6 +206,13 @@ def test_without_a_gpu_every_engine_is_the_reference(tmp_path: Path) -> None:
     assert engines == [expected, REFERENCE.name, expected, REFERENCE.name]
     assert engine_for("fp32").name == "transformers-fp32"
     assert CUDA_BF16.name == "transformers-cuda-bf16"
+
+
+def test_a_transformer_is_not_served_in_int8(tmp_path: Path) -> None:
+    foreign = added(tmp_path, "llama")
+
+    with pytest.raises(ArtifactError, match="cannot be served on int8; choose auto or bf16"):
+        open_scorer(foreign.folder, foreign.draft, engine="int8")
 
 
 def test_a_cross_encoder_reads_both_texts_as_its_own_tokenizer_lays_them_out(

@@ -76,5 +76,5 @@ def test_a_model_of_the_reference_is_served_in_half_the_bits_but_not_in_a_quarte
     half = load_scorer(plain, secret=SECRET, engine="bf16")
 
     assert half.engine == "torch-packed-bf16"
-    with pytest.raises(ArtifactError, match="train it again with that engine"):
+    with pytest.raises(ArtifactError, match="train an embedding model with that engine"):
         load_scorer(plain, secret=SECRET, engine="int8")
