@@ -9,14 +9,14 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.trainer.batch_scoring.formats import Format, open_source
-from services.trainer.batch_scoring.rows import Mark, Span
+from services.trainer.batch_scoring.rows import Chunk, Mark, Source, Span
 from services.trainer.batch_scoring.scored import Asked, ChunkScorer, Results
 from services.trainer.workplace import code_version
 from shared.contracts.manifest import RewardManifest
@@ -151,6 +151,24 @@ def _why(error: Exception) -> str:
     return message if kind.startswith("shared.errors.") else f"{type(error).__name__}."
 
 
+class ChunkFinder:
+    """Chunks by where they begin; what cannot be entered in its middle is read on, not anew."""
+
+    def __init__(self, source: Source, columns: Collection[str], *, enters: bool) -> None:
+        """Read some columns of a source; `enters` says that its middle is as near as its start."""
+        self._source, self._columns, self._enters = source, columns, enters
+        self._ahead: Iterator[Chunk] = iter(())
+        self._mark: Mark | None = None
+
+    def at(self, start: Mark) -> Chunk:
+        """The chunk that begins there."""
+        if self._enters or self._mark is None or start < self._mark:
+            self._ahead = self._source.chunks(start, only=self._columns)
+        found = next(chunk for chunk in self._ahead if chunk.span.start == start)
+        self._mark = found.span.end
+        return found
+
+
 class ChunkActor:
     """Reads and scores chunks on a machine of the cluster."""
 
@@ -165,16 +183,16 @@ class ChunkActor:
 
         if code_version() != task.model.code:
             raise ConfigError("The machines of the cluster have different versions of Heed.")
-        self._source = open_source(task.path, task.format)
-        self._columns = task.asked.roles.columns
+        source = open_source(task.path, task.format)
+        enters = task.format != "parquet" and task.path.suffix != ".gz"
+        self._chunks = ChunkFinder(source, task.asked.roles.columns, enters=enters)
         self._score = ChunkScorer(_open(task.model, ray.get(artifact)), task.asked)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
         """The results of the chunks that begin at the places of a batch."""
         results = []
         for place, before in zip(batch["place"], batch["before"], strict=True):
-            start = Mark(int(place), int(before))
-            chunk = next(self._source.chunks(start, only=self._columns))
+            chunk = self._chunks.at(Mark(int(place), int(before)))
             results.append(json.dumps(self._score(chunk.rows)))
         return {"number": list(batch["number"]), "results": results}
 

@@ -13,6 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from services.trainer.batch_scoring.formats import format_of, open_source, scored_name
+from services.trainer.batch_scoring.over_ray import ChunkFinder
 from services.trainer.batch_scoring.rows import CHUNK_ROWS
 from shared.errors import InvalidInput
 
@@ -128,6 +129,29 @@ def test_a_file_can_be_read_on_from_the_end_of_each_chunk(name, tmp_path, rows):
         assert [one.rows for one in source.chunks(chunk.span.end)] == [
             one.rows for one in whole[at + 1 :]
         ]
+
+
+@pytest.mark.parametrize(("enters", "openings"), [(False, 2), (True, 4)])
+def test_a_file_without_a_way_into_its_middle_is_read_on_by_each_machine(
+    enters, openings, tmp_path, rows
+):
+    parquet.write_table(pyarrow.Table.from_pylist(rows(4 * CHUNK_ROWS)), tmp_path / "rows.parquet")
+    source = open_source(tmp_path / "rows.parquet", "parquet")
+    whole = list(source.chunks())
+    opened = []
+
+    class Counted:
+        def chunks(self, start, only):
+            opened.append(start)
+            return source.chunks(start, only)
+
+    finder = ChunkFinder(Counted(), ["prompt", "response"], enters=enters)
+    found = [finder.at(whole[at].span.start) for at in (1, 2, 3, 0)]
+
+    assert [chunk.rows[0].number for chunk in found] == [
+        whole[at].rows[0].number for at in (1, 2, 3, 0)
+    ]
+    assert len(opened) == openings
 
 
 def test_every_format_is_written_from_json_lines(tmp_path, rows, json_lines, score):
