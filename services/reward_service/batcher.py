@@ -27,7 +27,7 @@ class Batcher:
         self._metrics = metrics
         self._waiting = Waiting(limits)
         self._threads: set[threading.Thread] = set()
-        metrics.waiting_tokens.set_function(lambda: self._waiting.tokens)
+        metrics.waiting_tokens.set_function(lambda: self._waiting.wanted_tokens)
         for _ in range(limits.workers):
             self._start_worker()
 

@@ -19,7 +19,7 @@ class ServingMetrics:
         counter = partial(Counter, registry=registry)
         self.waiting_tokens = Gauge(
             "heed_reward_waiting_tokens",
-            "Estimated tokens that no worker has taken yet.",
+            "Estimated tokens that no worker has taken yet, or that were turned away a moment ago.",
             registry=registry,
         )
         self.refused = counter(

@@ -57,6 +57,12 @@ class Waiting:
         self._free_at: dict[int, float] = {}
         self._turned_away: deque[tuple[float, int]] = deque()
 
+    @property
+    def wanted_tokens(self) -> int:
+        """What waits, with what was turned away in the last second because of it."""
+        with self.changed:
+            return self.tokens + self._turned_away_tokens(time.monotonic())
+
     def add(self, job: Job, pairs: Sequence[Pair]) -> None:
         """Let a job wait.
 

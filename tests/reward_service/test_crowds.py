@@ -67,6 +67,18 @@ async def test_when_the_queue_overflows_only_what_can_begin_soon_stays(batcher, 
     assert batcher.waiting_tokens == 0
 
 
+async def test_what_to_scale_on_counts_who_was_turned_away(batcher, engine, registry):
+    tasks = await waiting_behind_a_busy_thread(batcher, engine, 10)
+    await asyncio.gather(*tasks[5:], return_exceptions=True)
+
+    wanted = registry.get_sample_value("heed_reward_waiting_tokens")
+    engine.go.set()
+    await asyncio.gather(*tasks[:5])
+
+    assert batcher.waiting_tokens == 0
+    assert wanted == 10 * (2 + 502)
+
+
 async def test_in_a_crowd_nobody_is_let_in_to_wait_long_and_a_second_later_it_is_over(
     batcher, engine
 ):
