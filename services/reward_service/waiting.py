@@ -56,6 +56,7 @@ class Waiting:
         self._heap: list[Piece] = []
         self._free_at: dict[int, float] = {}
         self._turned_away: deque[tuple[float, int]] = deque()
+        self._away_tokens = 0
 
     @property
     def wanted_tokens(self) -> int:
@@ -130,7 +131,8 @@ class Waiting:
             raise self._overloaded("too many for the time that this request allows")
         most = self._limits.queue_tokens
         is_full = self.tokens > 0 and self.tokens + tokens > most
-        is_crowd = self._turned_away_tokens(now) + self.tokens + tokens > most
+        away = self._turned_away_tokens(now)
+        is_crowd = away > 0 and away + self.tokens + tokens > most
         if is_full or (is_crowd and wait_s > _PATIENCE * _CROWD_S):
             self._turn_away(tokens, now)
             if self.tokens + min(tokens, self._limits.batch_tokens) > most:  # by many, not by one
@@ -140,12 +142,13 @@ class Waiting:
     def _turn_away(self, tokens: int, now: float) -> None:
         if tokens <= self._limits.queue_tokens:  # more has no room in any queue, crowd or not
             self._turned_away.append((now, tokens))
+            self._away_tokens += tokens
 
     def _turned_away_tokens(self, now: float) -> int:
         """Of requests that were refused in the last second and may come again."""
         while self._turned_away and self._turned_away[0][0] < now - _CROWD_S:
-            self._turned_away.popleft()
-        return sum(tokens for _, tokens in self._turned_away)
+            self._away_tokens -= self._turned_away.popleft()[1]
+        return self._away_tokens
 
     def _shed(self, now: float) -> None:
         """Turn away, while it is early for them, whole jobs that would begin late in a crowd."""
