@@ -1,6 +1,6 @@
 """What a chat model reads: a conversation in its own template, cut to the window."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -135,19 +135,25 @@ class ChatTokenizer:
         return PairWindow(row, truncated=True)
 
     def _shorter(self, told: _Conversation, excess: int) -> _Conversation:
-        """Fewer tokens of the first text that there is, by about `excess`."""
-        for place, turn in enumerate(told.turns):
-            if turn.content:
-                count = len(self.template.starts(turn.content))
-                rest = self._without_start(turn.content, most=max(count - excess, 0))
-                turns = list(told.turns)
-                turns[place] = replace(turn, content=rest)
-                return replace(told, turns=tuple(turns))
+        """Fewer tokens of the first texts that there are, by about `excess`."""
+        if any(turn.content for turn in told.turns):
+            return replace(told, turns=tuple(self._shorter_turns(told.turns, excess)))
         if len(told.turns) > 1:
             return replace(told, turns=(Turn("user", ""),))
         count = len(self.template.starts(told.response))
         kept = self._without_end(told.response, most=max(count - excess, 0))
         return replace(told, response=kept)
+
+    def _shorter_turns(self, turns: Turns, excess: int) -> Iterator[Turn]:
+        """As many turns at once as it takes: one by one, long conversations would take hours."""
+        for turn in turns:
+            if excess > 0 and turn.content:
+                count = len(self.template.starts(turn.content))
+                rest = self._without_start(turn.content, most=max(count - excess, 0))
+                excess -= count
+                yield replace(turn, content=rest)
+            else:
+                yield turn
 
     def _read(self, told: _Conversation) -> list[int]:
         return self.template.ids([self._rendered(told)])[0]

@@ -253,3 +253,22 @@ def _special(folder: Path) -> dict[int, str]:
 
 def _count(ids: Sequence[int], of: Collection[int]) -> int:
     return sum(at in of for at in ids)
+
+
+def test_many_turns_are_cut_in_few_steps(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step renders and reads the whole conversation, which may have thousands of turns."""
+    cut = chat(folder)
+    steps: list[object] = []
+    rendered = cut.template.rendered
+
+    def counted(turns: Sequence[Turn], response: str) -> str:
+        steps.append(turns)
+        return rendered(turns, response)
+
+    monkeypatch.setattr(cut.template, "rendered", counted)
+    turns = tuple(Turn(("user", "assistant")[at % 2], "salt and water") for at in range(201))
+
+    (window,) = cut.windows([Pair("rendered", "Move more.", turns)])
+
+    assert window.truncated
+    assert len(steps) < 20
