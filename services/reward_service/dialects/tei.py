@@ -131,9 +131,10 @@ def _refuse_cut(scored: Scored, options: Options, where: str) -> None:
     """
     if options.truncate is False and scored.scores.truncated.any():
         pointer = f"{where}/{scored.scores.truncated.argmax()}"
+        what = "is longer than the model reads, or what it responds to is"
         raise TooLarge(
-            f"{pointer} is longer than the model reads; send `truncate` as true, or less text.",
-            errors=(Detail(pointer, "too_large", "is longer than the model reads"),),
+            f"{pointer} {what}; send `truncate` as true, or less text.",
+            errors=(Detail(pointer, "too_large", what),),
         )
 
 
