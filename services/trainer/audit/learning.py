@@ -55,7 +55,7 @@ def learning_curve(
     Of `last_layer` the last point is another refit, and not the model itself.
     """
     if refit is None:
-        return _left_out("this recipe takes too long to train several times")
+        return _left_out("nothing of this model can be trained again on parts of the feedback")
     if len(compared) < FEWEST_COMPARED:
         return _left_out(f"fewer than {FEWEST_COMPARED} comparisons are held out")
     if refitted == "last_layer":
