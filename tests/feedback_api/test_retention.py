@@ -147,8 +147,9 @@ async def test_an_interaction_takes_its_steps_along_and_its_text_out_of_datasets
     sessions, add, left
 ):
     recorded = {"user_prompt": "p", "ai_response": "r", "consent_training": True}
+    old = InteractionRecord(id=new_id(), interaction_id="old", created_at=OLD, **recorded)
     await add(
-        InteractionRecord(interaction_id="old", created_at=OLD, **recorded),
+        old,
         InteractionRecord(interaction_id="new", created_at=NEW, **recorded),
         ReasoningStep(id="s1", chat_id="old", step_order=1, step_content="c"),
         ReasoningStep(id="s2", chat_id="new", step_order=1, step_content="c"),
@@ -169,7 +170,7 @@ async def test_an_interaction_takes_its_steps_along_and_its_text_out_of_datasets
         seqs = await session.scalar(select(col(Erasure.seqs)))
         job = (await session.scalars(select(Job))).one()
     assert (kept.all(), steps.all(), seqs) == (["new"], ["s2"], [borrows.seq])
-    assert job.params["interactions"] == ["old"]
+    assert job.params["interactions"] == [str(old.id)]
 
 
 async def test_old_history_goes_with_its_empty_months(sessions, add, left):
