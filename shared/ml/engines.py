@@ -16,9 +16,6 @@ import torch
 
 EngineChoice = Literal["fitted", "auto", "fp32", "bf16", "int8"]
 
-BF16_TOLERANCE = 0.03
-PLAIN_BF16_SHARE = 0.25
-
 
 @dataclass(frozen=True)
 class Arithmetic:
@@ -62,19 +59,3 @@ def has_bf16_cpu() -> bool:
     """Whether the processor multiplies bf16 itself; without that it is slower than fp32."""
     known = torch.cpu.get_capabilities()
     return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-def tolerance_of(engine: str, fitted: str, accepted: float, *, spread: float) -> float:
-    """Largest difference of a raw reward from the stored one, on an engine.
-
-    Args:
-        engine: the engine that scores now.
-        fitted: the engine whose rewards are stored.
-        accepted: what the manifest accepts where both are the same.
-        spread: standard deviation of the stored rewards; what half the bits lose grows with it.
-            In the many layers of a decoder it is a tenth, and with other weights the whole.
-    """
-    if not engine.endswith("bf16") or fitted.endswith("bf16"):
-        return accepted
-    share = PLAIN_BF16_SHARE if engine.startswith("transformers-") else BF16_TOLERANCE
-    return max(accepted, BF16_TOLERANCE, share * spread)

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from shared.errors import ArtifactError
-from shared.ml.engines import tolerance_of
 from shared.ml.scorer import Pair, Scorer
 
 GOLDEN_FILE = "golden.jsonl"
 GOLDEN_ROWS = 120
+BF16_TOLERANCE = 0.03
+PLAIN_BF16_SHARE = 0.25
 
 _WORDS = (
     *("the", "a", "red", "warm", "quiet", "river", "engine", "garden", "letter", "number"),
@@ -70,6 +71,22 @@ def check_golden(folder: Path, scorer: Scorer, *, rows: int = _SAMPLE) -> None:
             f"{accepted:g} is accepted on {scorer.engine}); restore the artifact, or serve it on "
             f"the engine it was fitted on, {fitted}."
         )
+
+
+def tolerance_of(engine: str, fitted: str, accepted: float, *, spread: float) -> float:
+    """Largest difference of a raw reward from the stored one, on an engine.
+
+    Args:
+        engine: the engine that scores now.
+        fitted: the engine whose rewards are stored.
+        accepted: what the manifest accepts where both are the same.
+        spread: standard deviation of the stored rewards; what half the bits lose grows with it.
+            In the many layers of a decoder it is a tenth, and with other weights the whole.
+    """
+    if not engine.endswith("bf16") or fitted.endswith("bf16"):
+        return accepted
+    share = PLAIN_BF16_SHARE if engine.startswith("transformers-") else BF16_TOLERANCE
+    return max(accepted, BF16_TOLERANCE, share * spread)
 
 
 def _read_golden(path: Path) -> Iterator[tuple[Pair, float]]:

@@ -11,7 +11,8 @@ from shared.ml import engines
 from shared.ml.attention import attend, varying
 from shared.ml.backbones import default_encoder_folder
 from shared.ml.encoder import open_encoder
-from shared.ml.engines import BF16, FP32, arithmetic_for, tolerance_of
+from shared.ml.engines import BF16, FP32, arithmetic_for
+from shared.ml.golden import tolerance_of
 from shared.ml.products import product, slack
 
 # One length after another, so that batches of all sizes end at all of them.
