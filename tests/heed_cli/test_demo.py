@@ -16,7 +16,13 @@ from heed_cli.database import in_transaction
 from heed_cli.demo.posts import sample_batches
 from heed_cli.sample import load_sample
 from shared.db import embedded
-from shared.db.tables import Feedback, FeedbackHistory, Preference, PreferenceHistory
+from shared.db.tables import (
+    Feedback,
+    FeedbackHistory,
+    Preference,
+    PreferenceHistory,
+    TrainingRun,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -150,10 +156,16 @@ def process_of(heed, name: str) -> int:
 
 
 def wait_for_run(heed, status: str) -> None:
-    for _ in range(300):
-        if status in heed.done("train", "runs"):
+    """Ask the rows themselves: a command takes seconds, and a run may be over before it looks."""
+
+    async def read(session) -> set[str]:
+        return set(await session.scalars(select(TrainingRun.status)))
+
+    url = embedded.attach(heed.data_dir).url()
+    for _ in range(1500):
+        if status in in_transaction(url, read):
             return
-        time.sleep(1)
+        time.sleep(0.2)
     pytest.fail(f"No run is {status} after five minutes: " + heed.done("train", "runs"))
 
 
