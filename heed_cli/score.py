@@ -15,7 +15,7 @@ from heed_cli.kept_files import say_found
 from heed_cli.services import DataDir
 from heed_cli.terminal import done, fail, fault, note
 from heed_cli.workplace import at_workplace, trainer_settings
-from shared.contracts.scoring import Extra, Weights
+from shared.contracts.scoring import EngineChoice, Extra, Weights
 from shared.errors import InvalidInput
 from shared.exports import is_kept, keep_copy
 from shared.logs import configure_logs
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 FileFormat = Literal["jsonl", "csv", "tsv", "parquet"]
-Engine = Literal["auto", "fitted", "fp32", "bf16", "int8"]
 _EXTRAS = (*get_args(Extra), "uncertainty")
 _SPEED_OVER_S = 120.0
 
@@ -66,7 +65,8 @@ def score(  # noqa: PLR0913, PLR0917 - each is an option of the command
         bool, typer.Option("--restart", help="Forget what an earlier attempt scored.")
     ] = False,
     engine: Annotated[
-        Engine, typer.Option(help="Arithmetic: the fastest that keeps the order, or this one.")
+        EngineChoice,
+        typer.Option(help="Arithmetic: the fastest that keeps the order, or this one."),
     ] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of each worker.")] = 1,
     workers: Annotated[

@@ -20,8 +20,8 @@ from scipy.stats import kendalltau
 from benchmarks.serving.models import SECRET
 from benchmarks.serving.texts import CANDIDATES, Texts
 from benchmarks.serving.work import Shape, flop, multiply
+from shared.contracts.scoring import EngineChoice
 from shared.ml.artifact import load_scorer
-from shared.ml.engines import EngineChoice
 from shared.ml.scorer import Pair, Scorer
 
 REQUESTS = 400

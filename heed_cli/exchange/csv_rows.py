@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from heed_cli.exchange.rows import Row, not_utf8
+from shared.contracts.storable import is_unicode
 from shared.errors import Detail, InvalidInput
 
 _LONGEST_FIELD = 10_000_000
@@ -37,7 +38,7 @@ def _require_header(path: Path, reader: "csv.DictReader[str]") -> None:
         names = "".join(reader.fieldnames or ())
     except csv.Error:
         raise InvalidInput(f"The first line of {path} does not name columns: correct it.") from None
-    if _is_odd(names):
+    if not is_unicode(names):
         raise InvalidInput(f"{path} is not UTF-8: save it in that encoding.")
 
 
@@ -50,13 +51,4 @@ def _csv_fault(values: Mapping[Any, Any]) -> Detail | None:
         return Detail("", "too_many_fields", "There are more fields than the header has columns")
     if None in values.values():
         return Detail("", "too_few_fields", "There are fewer fields than the header has columns")
-    return not_utf8() if _is_odd("".join(values.values())) else None
-
-
-def _is_odd(text: str) -> bool:
-    """Whether bytes that are not UTF-8 were read as halves of surrogate pairs."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
+    return None if is_unicode("".join(values.values())) else not_utf8()

@@ -6,13 +6,11 @@ from typing import Literal
 from pydantic import Field
 
 from shared.config import Settings
+from shared.contracts.scoring import EngineChoice
 
 
 def _cores() -> int:
     return min(8, len(os.sched_getaffinity(0)))
-
-
-Engine = Literal["auto", "fitted", "fp32", "bf16", "int8"]
 
 
 class RewardSettings(Settings):
@@ -63,7 +61,7 @@ class RewardSettings(Settings):
         description="Memory for the vectors of texts that were encoded before, so that a prompt "
         "that comes again is not encoded again; 0 keeps none.",
     )
-    reward_engine: Engine = Field(
+    reward_engine: EngineChoice = Field(
         "auto",
         description="Arithmetic that rewards are computed in: `fp32`, `bf16`, `int8` (only models "
         "that were trained on it), `fitted` (what the model was trained on), or `auto`: bf16 where "

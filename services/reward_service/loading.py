@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from services.reward_service.config import Engine
 from shared.artifacts import FolderStore, folder_sha256
+from shared.contracts.scoring import EngineChoice
 from shared.db.tables import ModelVersion
 from shared.errors import ArtifactError
 from shared.logs import get_logger
@@ -31,7 +31,7 @@ class How:
 
     store: FolderStore
     secret: bytes
-    engine: Engine = "auto"
+    engine: EngineChoice = "auto"
     wrap: Callable[[Encoder], Encoder] | None = None
 
 

@@ -16,13 +16,13 @@ from services.trainer.turn_marks import turn_marks
 from shared.contracts.manifest import (
     Backbone,
     Calibration,
-    Golden,
     RewardManifest,
     Template,
     Truncation,
 )
 from shared.errors import ArtifactError
 from shared.ml.folders import read_json, sha256_of_backbone
+from shared.ml.golden import FP32_GOLDEN
 from shared.ml.scorer import Pair
 from shared.ml.transformer_engine import REFERENCE
 from shared.ml.transformer_scorer import TransformerScorer, open_transformer_scorer
@@ -30,7 +30,6 @@ from shared.ml.transformer_scorer import TransformerScorer, open_transformer_sco
 _TAIL = "ForSequenceClassification"
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "config.json")
 _SAFE = {"trust_remote_code": False, "local_files_only": True}
-_FP32_TOLERANCE = 1e-4
 _TRIAL = [Pair("What lowers it?", "Less salt."), Pair("word " * 9000, "Go away, said the sea.")]
 
 
@@ -225,6 +224,6 @@ def _draft(
         dataset_snapshot="",
         code_version=code,
         created_at=datetime.now(UTC),
-        golden=Golden(rows=120, tolerance=_FP32_TOLERANCE),
+        golden=FP32_GOLDEN,
         files={},
     )

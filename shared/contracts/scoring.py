@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from shared.contracts.storable import is_unicode
+
 
 def _encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("holds half of a surrogate pair; send valid Unicode") from None
+    if not is_unicode(text):
+        raise ValueError("holds half of a surrogate pair; send valid Unicode")
     return text
 
 
@@ -71,6 +71,9 @@ def render_messages(messages: Sequence[Spoken]) -> str:
         return messages[0].content
     return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
 
+
+# What rewards are computed in; `shared.ml.engines` says what each means.
+EngineChoice = Literal["fitted", "auto", "fp32", "bf16", "int8"]
 
 Extra = Literal["raw", "reward", "interval", "out_of_domain", "aspects", "steps"]
 Extras = Annotated[

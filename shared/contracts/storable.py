@@ -20,7 +20,7 @@ LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 def _refuse_unstorable_text(text: str) -> str:
-    if "\0" in text or not (text.isascii() or _is_encodable(text)):
+    if _is_unstorable(text):
         raise PydanticCustomError(
             "unstorable_text", "Text cannot hold U+0000 or half of a surrogate pair; remove it"
         )
@@ -58,11 +58,13 @@ def _fault(item: Any, depth: int) -> str | None:
 
 
 def _is_unstorable(text: str) -> bool:
-    return "\0" in text or not (text.isascii() or _is_encodable(text))
+    return "\0" in text or not is_unicode(text)
 
 
-def _is_encodable(text: str) -> bool:
-    """Whether no half of a surrogate pair stands alone; asked of text beyond ASCII only."""
+def is_unicode(text: str) -> bool:
+    """Whether no half of a surrogate pair stands alone, as JSON may spell and no UTF-8 can."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -4,11 +4,11 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from shared.contracts.manifest import RewardManifest
+from shared.contracts.scoring import EngineChoice
 from shared.errors import ArtifactError
 from shared.ml.backbones import default_encoder_folder, is_default_encoder
 from shared.ml.domain import read_domain
@@ -21,9 +21,6 @@ from shared.ml.scorer import EmbeddingScorer, Scorer
 from shared.ml.staging import staged_folder
 from shared.ml.steps import ProcessScorer
 
-if TYPE_CHECKING:
-    from shared.ml.engines import EngineChoice
-
 Wrap = Callable[[Encoder], Encoder]
 
 MANIFEST_FILE = "reward_model.json"
@@ -34,7 +31,7 @@ def load_scorer(
     *,
     secret: bytes,
     threads: int = 1,
-    engine: "EngineChoice" = "fitted",
+    engine: EngineChoice = "fitted",
     verify: bool = True,
     wrap: Wrap | None = None,
 ) -> Scorer:
@@ -129,7 +126,7 @@ def open_scorer(
     manifest: RewardManifest,
     *,
     threads: int = 1,
-    engine: "EngineChoice" = "fitted",
+    engine: EngineChoice = "fitted",
     wrap: Wrap | None = None,
 ) -> Scorer:
     """The scorer a trusted manifest describes; its backbone is checked against the pinned hash.
@@ -149,7 +146,7 @@ def open_scorer(
 
 
 def _open_encoder(
-    folder: Path, manifest: RewardManifest, threads: int, engine: "EngineChoice"
+    folder: Path, manifest: RewardManifest, threads: int, engine: EngineChoice
 ) -> Encoder:
     from shared.ml.quantised import read_ranges
 
@@ -158,7 +155,7 @@ def _open_encoder(
     return open_encoder(home, threads=threads, engine=engine, ranges=ranges)
 
 
-def _refuse_engine(folder: Path, manifest: RewardManifest, engine: "EngineChoice") -> None:
+def _refuse_engine(folder: Path, manifest: RewardManifest, engine: EngineChoice) -> None:
     asked = {"fitted", "auto", "int8"} if _is_int8(manifest) else {"fitted", "auto", "fp32", "bf16"}
     if engine not in asked:
         raise ArtifactError(

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from shared.contracts.scoring import EngineChoice
 from shared.errors import ArtifactError
 from shared.logs import get_logger
-from shared.ml.engines import EngineChoice, arithmetic_for
+from shared.ml.engines import arithmetic_for
 from shared.ml.folders import read_json
 from shared.ml.packed import is_packable, read_weights
 from shared.ml.packed_classifier import PackedClassifier, is_packed_classifier

@@ -18,8 +18,7 @@ from weakref import WeakSet, WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.ml.encoder import Encoder
-from shared.ml.tokens import TextTokenizer
+from shared.ml.encoder import Encoder, WrappedEncoder
 
 Vectors = NDArray[np.float32]
 Read = Callable[[Sequence[Sequence[int]]], Vectors]
@@ -158,38 +157,13 @@ class EmbeddingCache:
         return sum(shelf.bytes for shelf in self._shelves)
 
 
-class CachedEncoder:
+class CachedEncoder(WrappedEncoder):
     """An encoder that remembers; see `shared.ml.encoder.Encoder`."""
 
     def __init__(self, encoder: Encoder, cache: EmbeddingCache, shelf: Shelf) -> None:
-        self.encoder = encoder
+        super().__init__(encoder)
         self._cache = cache
         self._shelf = shelf
-
-    @property
-    def engine(self) -> str:
-        """Name stored in manifests."""
-        return self.encoder.engine
-
-    @property
-    def dim(self) -> int:
-        """Width of one embedding."""
-        return self.encoder.dim
-
-    @property
-    def max_tokens(self) -> int:
-        """Longest row of ids, special tokens included."""
-        return self.encoder.max_tokens
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the weights, configuration and tokenizer."""
-        return self.encoder.sha256
-
-    @property
-    def tokenizer(self) -> TextTokenizer:
-        """The tokenizer whose ids this encoder reads."""
-        return self.encoder.tokenizer
 
     def embed(self, token_ids: Sequence[Sequence[int]]) -> Vectors:
         """Embeddings of rows of ids (special tokens included), shape (n, dim)."""

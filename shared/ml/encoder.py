@@ -11,13 +11,13 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.contracts.scoring import EngineChoice
 from shared.errors import ArtifactError
 from shared.logs import get_logger
 from shared.ml.folders import read_json, refuse_unsafe_folder, sha256_of_backbone
 from shared.ml.tokens import TextTokenizer
 
 if TYPE_CHECKING:
-    from shared.ml.engines import EngineChoice
     from shared.ml.quantised import Ranges
 
 VIEWS = 3
@@ -55,6 +55,39 @@ class Encoder(Protocol):
 
     def views(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Embedding, middle and peak of rows of ids, see `Depth`; shape (n, VIEWS, dim)."""
+
+
+class WrappedEncoder:
+    """What another encoder says of itself, for those that answer in its place."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        """Stand in front of this encoder."""
+        self.encoder = encoder
+
+    @property
+    def engine(self) -> str:
+        """Name stored in manifests."""
+        return self.encoder.engine
+
+    @property
+    def dim(self) -> int:
+        """Width of one embedding."""
+        return self.encoder.dim
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest row of ids, special tokens included."""
+        return self.encoder.max_tokens
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the weights, configuration and tokenizer."""
+        return self.encoder.sha256
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """The tokenizer whose ids this encoder reads."""
+        return self.encoder.tokenizer
 
 
 @dataclass(frozen=True)
@@ -98,7 +131,7 @@ def open_encoder(
     folder: Path,
     *,
     threads: int = 1,
-    engine: "EngineChoice" = "fitted",
+    engine: EngineChoice = "fitted",
     ranges: "Ranges | None" = None,
 ) -> Encoder:
     """The encoder in a model folder; models that share weights share one copy in memory.

@@ -10,11 +10,10 @@
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
-EngineChoice = Literal["fitted", "auto", "fp32", "bf16", "int8"]
+from shared.contracts.scoring import EngineChoice
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from shared.contracts.manifest import Golden
 from shared.errors import ArtifactError
 from shared.ml.scorer import Pair, Scorer
 
 GOLDEN_FILE = "golden.jsonl"
 GOLDEN_ROWS = 120
+FP32_GOLDEN = Golden(rows=GOLDEN_ROWS, tolerance=1e-4)
 BF16_TOLERANCE = 0.03
 PLAIN_BF16_SHARE = 0.25
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shared.ml.engines import EngineChoice, has_bf16_gpu
+from shared.contracts.scoring import EngineChoice
+from shared.ml.engines import has_bf16_gpu
 from shared.ml.pooled import last_layers
 from shared.ml.windows import PairWindow
 

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from shared.contracts.manifest import RewardManifest
+from shared.contracts.scoring import EngineChoice
 from shared.errors import ArtifactError
 from shared.ml.classifiers import Classifier, open_classifier
-from shared.ml.engines import EngineChoice
 from shared.ml.folders import refuse_unsafe_folder, sha256_of_backbone
 from shared.ml.head import probability
 from shared.ml.last_layer import LastLayer, read_last_layer

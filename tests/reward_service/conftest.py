@@ -12,10 +12,14 @@ from typing import NamedTuple
 import httpx
 import pytest
 import uvicorn
+from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from services.reward_service.app import create_app
+from services.reward_service.batcher import Batcher
 from services.reward_service.config import RewardSettings
+from services.reward_service.metrics import ServingMetrics
+from services.reward_service.waiting import Limits
 from services.trainer.examples import PreferencePair, RewardDataset
 from services.trainer.recipes import embedding_reward
 from shared import keys, registry
@@ -23,6 +27,7 @@ from shared.artifacts import FolderStore
 from shared.db.tables import ModelVersion
 from shared.ml.artifact import load_scorer
 from shared.registry import NewVersion
+from tests.support.held_engine import HeldEngine
 
 SECRET = "a secret that is long enough for tests"
 KIND = "Rest, drink water and call your doctor if the fever lasts more than three days."
@@ -203,3 +208,25 @@ class Sample(NamedTuple):
 def sample() -> Sample:
     """A prompt with a kind and a rude response."""
     return Sample()
+
+
+@pytest.fixture
+def engine() -> HeldEngine:
+    """An engine that waits for the test's word."""
+    return HeldEngine()
+
+
+@pytest.fixture
+def counts() -> CollectorRegistry:
+    """What the batcher counts in."""
+    return CollectorRegistry()
+
+
+@pytest.fixture
+async def batcher(engine: HeldEngine, counts: CollectorRegistry) -> AsyncIterator[Batcher]:
+    """One thread and a queue of 5,000 tokens before the held engine."""
+    limits = Limits(workers=1, batch_tokens=1000, queue_tokens=5000)
+    opened = Batcher(limits, ServingMetrics(counts))
+    yield opened
+    engine.go.set()
+    await asyncio.to_thread(opened.close)

@@ -2,38 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from services.reward_service.batcher import Batcher
-from services.reward_service.metrics import ServingMetrics
-from services.reward_service.waiting import Limits
 from shared.errors import Overloaded
 from shared.ml.scorer import Scores
 from tests.support.held_engine import HeldEngine, pairs, started, submit
 
 TEXT = "x" * 2000  # about 500 tokens: an eighth of a second at the speed that is guessed first
-
-
-@pytest.fixture
-def engine() -> HeldEngine:
-    return HeldEngine()
-
-
-@pytest.fixture
-def registry() -> CollectorRegistry:
-    return CollectorRegistry()
-
-
-@pytest.fixture
-async def batcher(engine: HeldEngine, registry: CollectorRegistry) -> AsyncIterator[Batcher]:
-    limits = Limits(workers=1, batch_tokens=1000, queue_tokens=5000)
-    opened = Batcher(limits, ServingMetrics(registry))
-    yield opened
-    engine.go.set()
-    await asyncio.to_thread(opened.close)
 
 
 async def waiting_behind_a_busy_thread(
@@ -51,7 +28,7 @@ def refused(replies: list[Scores | BaseException]) -> list[bool]:
     return [isinstance(reply, Overloaded) for reply in replies]
 
 
-async def test_when_the_queue_overflows_only_what_can_begin_soon_stays(batcher, engine, registry):
+async def test_when_the_queue_overflows_only_what_can_begin_soon_stays(batcher, engine, counts):
     tasks = await waiting_behind_a_busy_thread(batcher, engine, 9)
 
     overflowing = await asyncio.gather(submit(batcher, engine, TEXT), return_exceptions=True)
@@ -63,15 +40,15 @@ async def test_when_the_queue_overflows_only_what_can_begin_soon_stays(batcher, 
     assert refused(early) == [True] * 5
     assert len(served) == 5
     assert all(reply.code == "overloaded" and reply.retry_after_s >= 1 for reply in early)
-    assert registry.get_sample_value("heed_reward_refused_total") == 6
+    assert counts.get_sample_value("heed_reward_refused_total") == 6
     assert batcher.waiting_tokens == 0
 
 
-async def test_what_to_scale_on_counts_who_was_turned_away(batcher, engine, registry):
+async def test_what_to_scale_on_counts_who_was_turned_away(batcher, engine, counts):
     tasks = await waiting_behind_a_busy_thread(batcher, engine, 10)
     await asyncio.gather(*tasks[5:], return_exceptions=True)
 
-    wanted = registry.get_sample_value("heed_reward_waiting_tokens")
+    wanted = counts.get_sample_value("heed_reward_waiting_tokens")
     engine.go.set()
     await asyncio.gather(*tasks[:5])
 

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import time
 import weakref
-from collections.abc import AsyncIterator
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -14,20 +13,6 @@ from services.reward_service.metrics import ServingMetrics
 from services.reward_service.waiting import Limits
 from shared.errors import Overloaded
 from tests.support.held_engine import HeldEngine, cancelled, pairs, started, submit
-
-
-@pytest.fixture
-def engine() -> HeldEngine:
-    return HeldEngine()
-
-
-@pytest.fixture
-async def batcher(engine: HeldEngine) -> AsyncIterator[Batcher]:
-    limits = Limits(workers=1, batch_tokens=1000, queue_tokens=5000)
-    opened = Batcher(limits, ServingMetrics(CollectorRegistry()))
-    yield opened
-    engine.go.set()
-    await asyncio.to_thread(opened.close)
 
 
 async def test_work_whose_time_is_over_is_never_scored(batcher, engine):

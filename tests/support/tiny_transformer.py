@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from shared.contracts.manifest import Backbone, Calibration, Golden, RewardManifest, Truncation
+from shared.contracts.manifest import Backbone, Calibration, RewardManifest, Truncation
 from shared.ml.artifact import write_artifact
 from shared.ml.backbones import default_encoder_folder
 from shared.ml.classifiers import PlainClassifier
 from shared.ml.folders import sha256_of_backbone
+from shared.ml.golden import FP32_GOLDEN
 from shared.ml.transformer_scorer import TransformerScorer
 from shared.ml.windows import PairTokenizer
 
@@ -61,6 +62,6 @@ def _manifest(sha256: str) -> RewardManifest:
         dataset_snapshot="sha256:test",
         code_version="test",
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        golden=Golden(rows=120, tolerance=1e-4),
+        golden=FP32_GOLDEN,
         files={},
     )

@@ -23,9 +23,8 @@ from services.trainer.heads import Floats
 from services.trainer.reward_metrics import hits
 from shared.contracts.audit import LearningCurve, LearningPoint, Refitted
 from shared.errors import NotEnoughData
-from shared.ml.encoder import EMBEDDING, VIEWS, Encoder
+from shared.ml.encoder import EMBEDDING, VIEWS, Encoder, WrappedEncoder
 from shared.ml.scorer import Pair, Scorer
-from shared.ml.tokens import TextTokenizer
 
 Refit = Callable[[RewardDataset], Scorer]
 
@@ -95,38 +94,13 @@ def part_of(dataset: RewardDataset, groups: set[bytes | str]) -> RewardDataset:
     return replace(dataset, **parts)
 
 
-class RememberingEncoder:
+class RememberingEncoder(WrappedEncoder):
     """An encoder that reads each row of ids once, up to `KEPT_WINDOWS` of them; see `Encoder`."""
 
     def __init__(self, encoder: Encoder) -> None:
         """Nothing is read yet."""
-        self._encoder = encoder
+        super().__init__(encoder)
         self._known: dict[bytes, NDArray[np.float32]] = {}
-
-    @property
-    def engine(self) -> str:
-        """The encoder's."""
-        return self._encoder.engine
-
-    @property
-    def dim(self) -> int:
-        """The encoder's."""
-        return self._encoder.dim
-
-    @property
-    def max_tokens(self) -> int:
-        """The encoder's."""
-        return self._encoder.max_tokens
-
-    @property
-    def sha256(self) -> str:
-        """The encoder's."""
-        return self._encoder.sha256
-
-    @property
-    def tokenizer(self) -> TextTokenizer:
-        """The encoder's."""
-        return self._encoder.tokenizer
 
     def embed(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Embeddings of rows of ids, shape (n, dim)."""
@@ -138,7 +112,7 @@ class RememberingEncoder:
         vectors = np.empty((len(keys), VIEWS, self.dim), dtype=np.float32)
         new = [at for at, key in enumerate(keys) if key not in self._known]
         if new:
-            vectors[new] = self._encoder.views([token_ids[at] for at in new])
+            vectors[new] = self.encoder.views([token_ids[at] for at in new])
         for at in set(range(len(keys))).difference(new):
             vectors[at] = self._known[keys[at]]
         for at in new[: KEPT_WINDOWS - len(self._known)]:

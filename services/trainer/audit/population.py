@@ -22,7 +22,8 @@ def read_population(path: Path) -> Population:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a mark
-            rows = json.load(file) if path.suffix == ".json" else list(csv.DictReader(file))
+            is_json = path.suffix == ".json"
+            rows = json.load(file) if is_json else list(csv.DictReader(file, strict=True))
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise InvalidInput(
             f"The population table {path} cannot be read ({type(error).__name__}); give a CSV "

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from shared.contracts.scoring import Message, render_messages
+from shared.contracts.storable import is_unicode
 from shared.errors import InvalidInput
 from shared.ml.scorer import Pair, Turn
 
@@ -132,8 +133,6 @@ def _cell(values: Mapping[str, Any], column: str) -> Prompt:
 
 
 def _encodable(text: str, column: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise BadRow(f"`{column}` holds half of a surrogate pair") from None
+    if not is_unicode(text):
+        raise BadRow(f"`{column}` holds half of a surrogate pair")
     return text

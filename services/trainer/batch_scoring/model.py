@@ -2,14 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from shared.contracts.scoring import EngineChoice
 from shared.ml.artifact import MANIFEST_FILE, load_scorer
 from shared.ml.folders import sha256_of_file
 from shared.ml.scorer import Scorer
-
-if TYPE_CHECKING:
-    from shared.ml.engines import EngineChoice
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class OpenModel:
 
 
 def open_model(
-    folder: Path, *, secret: bytes, threads: int = 1, engine: "EngineChoice" = "auto"
+    folder: Path, *, secret: bytes, threads: int = 1, engine: EngineChoice = "auto"
 ) -> OpenModel:
     """The model in an artifact folder.
 

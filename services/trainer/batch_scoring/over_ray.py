@@ -13,20 +13,18 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from services.trainer.batch_scoring.formats import Format, open_source
 from services.trainer.batch_scoring.rows import Chunk, Mark, Source, Span
 from services.trainer.batch_scoring.scored import Asked, ChunkScorer, Results
 from services.trainer.workplace import code_version
 from shared.contracts.manifest import RewardManifest
+from shared.contracts.scoring import EngineChoice
 from shared.errors import ArtifactError, ConfigError, Unavailable
 from shared.ml.artifact import MANIFEST_FILE, open_scorer
 from shared.ml.golden import check_golden
 from shared.ml.scorer import Scorer
-
-if TYPE_CHECKING:
-    from shared.ml.engines import EngineChoice
 
 LOCAL = "local"
 
@@ -45,7 +43,7 @@ class RayModel:
         code: version of the code, which has to be the same everywhere.
     """
 
-    choice: "EngineChoice"
+    choice: EngineChoice
     engine: str
     threads: int
     code: str

@@ -5,17 +5,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from services.trainer.batch_scoring.columns import Roles, find_roles
 from services.trainer.batch_scoring.formats import STANDARD_STREAM, Format, open_source
 from services.trainer.batch_scoring.rows import Chunk, Row, Source
 from services.trainer.batch_scoring.running import strictly
 from services.trainer.batch_scoring.scored import Asked
+from shared.contracts.scoring import EngineChoice
 from shared.errors import Conflict, InvalidInput
-
-if TYPE_CHECKING:
-    from shared.ml.engines import EngineChoice
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Wanted:
     prefix: str = ""
     strict: bool = False
     restart: bool = False
-    engine: "EngineChoice" = "auto"
+    engine: EngineChoice = "auto"
     threads: int = 1
     workers: int = 0
     ray: str | None = None

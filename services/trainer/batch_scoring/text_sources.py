@@ -19,6 +19,7 @@ from services.trainer.batch_scoring.rows import (
     Row,
     Span,
 )
+from shared.contracts.storable import is_unicode
 from shared.errors import InvalidInput
 
 STANDARD_INPUT = Path("-")
@@ -92,7 +93,7 @@ class CsvRows:
             except csv.Error:
                 header = empty
             self._first = lines.mark
-        if not header or not _is_unicode("".join(header)) or len(set(header)) < len(header):
+        if not header or not is_unicode("".join(header)) or len(set(header)) < len(header):
             raise InvalidInput(
                 f"The first line of {path} does not name columns, each another one, in UTF-8: "
                 "correct it."
@@ -127,7 +128,7 @@ class CsvRows:
         if len(fields) != len(self.columns):
             compared = "more" if len(fields) > len(self.columns) else "fewer"
             return _unread(lines, f"{compared} fields than the header has columns")
-        if not _is_unicode("".join(fields)):
+        if not is_unicode("".join(fields)):
             return _unread(lines, _NOT_UTF8)
         lines.take()
         return Row(lines.mark.number, dict(zip(self.columns, fields, strict=True)))
@@ -158,7 +159,7 @@ def _json_row(lines: _Lines) -> Row:
         return _unread(lines, "not JSON")
     if not isinstance(values, dict):
         return _unread(lines, "not a JSON object")
-    if not _is_unicode("".join(values)):
+    if not is_unicode("".join(values)):
         return _unread(lines, "the name of a column holds half of a surrogate pair")
     lines.take()
     return Row(lines.mark.number, values, text.strip())
@@ -180,15 +181,6 @@ def _in_chunks(lines: _Lines, rows: Iterator[Row]) -> Iterator[Chunk]:
             start, held = lines.mark, []
     if held:
         yield Chunk(Span(start, lines.mark, len(held), 1.0), held)
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether the text holds no half of a surrogate pair, as bytes that are no UTF-8 become."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from services.trainer.batch_scoring.rows import Chunk, Row
 from services.trainer.batch_scoring.scored import LINE, UNREAD, Asked, Results, fault_of
+from shared.contracts.storable import is_unicode
 from shared.csv_rows import csv_rows
 
 
@@ -85,11 +86,7 @@ def as_json(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False, default=_plain, allow_nan=False)
     except ValueError:
         return as_json(_finite(value))
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, default=_plain)
-    return text
+    return text if is_unicode(text) else json.dumps(value, default=_plain)
 
 
 def _finite(value: Any) -> Any:

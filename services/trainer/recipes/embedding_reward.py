@@ -40,9 +40,10 @@ from services.trainer.reward_metrics import Metrics
 from services.trainer.reward_params import RewardParams
 from services.trainer.self_knowledge import fit_interval
 from services.trainer.trained import Progress, TrainedReward, evaluate
-from shared.contracts.manifest import Backbone, Feature, Golden, RewardManifest, Truncation
+from shared.contracts.manifest import Backbone, Feature, RewardManifest, Truncation
 from shared.ml.domain import DOMAIN_FILE, DomainModel, Part
 from shared.ml.encoder import Encoder
+from shared.ml.golden import FP32_GOLDEN
 from shared.ml.head import HEAD_FILE, Embedded, join_embedded
 from shared.ml.posterior import POSTERIOR_FILE
 from shared.ml.quantised import write_ranges
@@ -50,7 +51,6 @@ from shared.ml.scorer import EmbeddingScorer, Pair, PairReader
 
 JOINT = " </s> "
 
-_FP32_TOLERANCE = 1e-4
 _CHUNK = 256
 
 
@@ -307,6 +307,6 @@ def _draft(
         dataset_snapshot=dataset.snapshot_hash,
         code_version=code_version,
         created_at=datetime.now(UTC),
-        golden=Golden(rows=120, tolerance=_FP32_TOLERANCE),
+        golden=FP32_GOLDEN,
         files={},
     )

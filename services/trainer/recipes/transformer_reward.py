@@ -45,7 +45,6 @@ from services.trainer.turn_marks import turn_marks
 from shared.contracts.manifest import (
     Backbone,
     Calibration,
-    Golden,
     RewardManifest,
     Template,
     Truncation,
@@ -53,14 +52,13 @@ from shared.contracts.manifest import (
 from shared.errors import NotEnoughData
 from shared.ml.classifiers import PlainClassifier
 from shared.ml.folders import sha256_of_backbone
+from shared.ml.golden import FP32_GOLDEN
 from shared.ml.head import RewardHead
 from shared.ml.last_layer import VECTOR, LastLayer
 from shared.ml.pooled import last_layers
 from shared.ml.scorer import Pair
 from shared.ml.transformer_scorer import TransformerScorer
 from shared.ml.windows import WindowTokenizer, open_windows
-
-_FP32_TOLERANCE = 1e-4
 
 
 class TransformerParams(RewardParams):
@@ -362,6 +360,6 @@ def _draft(
         dataset_snapshot=dataset.snapshot_hash,
         code_version=code_version,
         created_at=datetime.now(UTC),
-        golden=Golden(rows=120, tolerance=_FP32_TOLERANCE),
+        golden=FP32_GOLDEN,
         files={},
     )

@@ -4,6 +4,7 @@ import time
 
 import cohere
 import httpx
+import huggingface_hub.constants
 import pytest
 import requests
 from huggingface_hub import InferenceClient, close_session
@@ -14,6 +15,12 @@ from tests.reward_service.dialects.conftest import TEXTS, Live
 
 MARKED = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n{}<|im_end|>\n"
 JSON_HEADERS = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(autouse=True)
+def hub_allowed(monkeypatch):
+    """Where the hub is forbidden, its client calls nobody: no server of ours either."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
 
 
 @pytest.fixture
