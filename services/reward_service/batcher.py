@@ -1,7 +1,7 @@
 """The threads that score what waits: at once when idle, together when busy, nobody left hanging.
 
 Requests add pieces of work; worker threads take what lies there, as much as makes a good batch, and
-never wait for more.
+never wait for more. A thread that is alone with work scores it on the cores of the idle ones too.
 """
 
 import asyncio
@@ -9,12 +9,14 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from services.reward_service.metrics import ServingMetrics
 from services.reward_service.pieces import Job, Piece, too_late
 from services.reward_service.waiting import Limits, Waiting, shutting_down
 from shared.errors import Overloaded, Unavailable
 from shared.logs import get_logger
+from shared.ml.cores import on_cores
 from shared.ml.scorer import Pair, Scorer, Scores
 
 _log = get_logger("reward_service")
@@ -28,8 +30,8 @@ class Batcher:
         self._waiting = Waiting(limits)
         self._threads: set[threading.Thread] = set()
         metrics.waiting_tokens.set_function(lambda: self._waiting.wanted_tokens)
-        for _ in range(limits.workers):
-            self._start_worker()
+        for number in range(limits.workers):
+            self._start_worker(is_first=number == 0)
 
     async def score(
         self,
@@ -75,33 +77,35 @@ class Batcher:
         for thread in list(self._threads):
             thread.join()
 
-    def _start_worker(self) -> None:
-        thread = threading.Thread(target=self._work, name="scoring", daemon=True)
+    def _start_worker(self, *, is_first: bool) -> None:
+        work = partial(self._work, is_first=is_first)
+        thread = threading.Thread(target=work, name="scoring", daemon=True)
         self._threads.add(thread)
         thread.start()
 
-    def _work(self) -> None:
+    def _work(self, *, is_first: bool) -> None:
         held: list[Piece] = []
         try:
-            while self._waiting.take(held):
-                self._score_timed(held)
+            while cores := self._waiting.take(held, is_first=is_first):
+                self._score_timed(held, cores)
                 held.clear()
         finally:
-            self._leave(held)
+            self._leave(held, is_first=is_first)
 
-    def _leave(self, held: Sequence[Piece]) -> None:
+    def _leave(self, held: Sequence[Piece], *, is_first: bool) -> None:
         """Whatever ended this thread: put another in its place and answer those it worked for."""
         self._threads.discard(threading.current_thread())
         if not self._waiting.is_closing:
             _log.error("scoring_worker_replaced", pieces=len(held))
             self._metrics.workers_replaced.inc()
-            self._start_worker()
+            self._start_worker(is_first=is_first)
         for piece in held:
             piece.job.fail(Unavailable("The worker died over this request; send it again."))
 
-    def _score_timed(self, held: Sequence[Piece]) -> None:
+    def _score_timed(self, held: Sequence[Piece], cores: int) -> None:
         started = time.monotonic()
-        has_scored = _score(held)
+        with on_cores(cores):
+            has_scored = _score(held)
         elapsed_s = time.monotonic() - started
         tokens = sum(piece.tokens for piece in held)
         metrics = self._metrics.batches
@@ -110,7 +114,8 @@ class Batcher:
         metrics.tokens.observe(tokens)
         metrics.pairs.observe(sum(len(piece.pairs) for piece in held))
         metrics.seconds.observe(elapsed_s)
-        if has_scored:  # what is refused at a glance tells nothing of the speed
+        # What is refused at a glance, or has all cores, tells nothing of the speed of one thread.
+        if has_scored and cores == 1:
             with self._waiting.changed:
                 self._waiting.speeds.observe(held[0].job.scorer, tokens, elapsed_s)
 

@@ -39,6 +39,9 @@ class Limits:
 class Waiting:
     """Pieces that no thread has taken yet; everything here holds `changed`.
 
+    The first thread is woken before the others, and it alone is lent the cores of idle ones: what
+    helps a thread on other cores has to stay awake between its calls, and does so for one only.
+
     Attributes:
         tokens: estimated, of all that waits.
         seconds: what one thread would need for them, estimated from the speed of late.
@@ -46,7 +49,10 @@ class Waiting:
     """
 
     def __init__(self, limits: Limits) -> None:
-        self.changed = threading.Condition()
+        lock = threading.RLock()
+        self.changed = threading.Condition(lock)
+        self._first_changed = threading.Condition(lock)
+        self._first_waits = False
         self.speeds = Speeds()
         self.tokens = 0
         self.seconds = 0.0
@@ -82,10 +88,14 @@ class Waiting:
             for piece in pieces:
                 piece.due, piece.since, piece.seconds = due, now, piece.tokens / speed
                 self._enter_queue(piece)
-            self.changed.notify(len(pieces))
+            self._wake(len(pieces))
 
-    def take(self, held: list[Piece]) -> bool:
-        """Fill `held` with the next pieces of one model; False when the service shuts down."""
+    def take(self, held: list[Piece], *, is_first: bool = False) -> int:
+        """Fill `held` with the next pieces of one model.
+
+        Gives how many cores they may be scored on: 1, or all for the first thread where nobody else
+        needs one; 0 when the service shuts down.
+        """
         thread = threading.get_ident()
         with self.changed:
             self._free_at.pop(thread, None)
@@ -94,13 +104,10 @@ class Waiting:
                 if held:
                     busy_s = sum(piece.seconds for piece in held)
                     self._free_at[thread] = time.monotonic() + busy_s
-                    return True
-                self.idle += 1
-                try:
-                    self.changed.wait()
-                finally:
-                    self.idle -= 1
-            return False
+                    is_alone = self.idle == self._limits.workers - 1 and not self.tokens
+                    return self._limits.workers if is_first and is_alone else 1
+                self._wait(is_first=is_first)
+            return 0
 
     def drop(self, job: Job) -> int:
         """Take back what no thread holds yet; gives the number of pieces."""
@@ -118,8 +125,27 @@ class Waiting:
             waiting, self._heap = self._heap, []
             for piece in waiting:
                 self._leave_queue(piece)
+            self._first_changed.notify_all()
             self.changed.notify_all()
             return waiting
+
+    def _wait(self, *, is_first: bool) -> None:
+        self.idle += 1
+        try:
+            if is_first:
+                self._first_waits = True
+                self._first_changed.wait()
+            else:
+                self.changed.wait()
+        finally:
+            self.idle -= 1
+
+    def _wake(self, threads: int) -> None:
+        if self._first_waits:
+            self._first_waits = False
+            self._first_changed.notify()
+            threads -= 1
+        self.changed.notify(threads)
 
     def _admit(self, job: Job, tokens: int, *, now: float, due: float) -> None:
         if self.is_closing:

@@ -77,20 +77,22 @@ class RewardHead:
 
     def rewards(self, embedded: Embedded) -> Floats:
         """One raw reward a pair, shape (n,), any real number, in nats of log-odds."""
-        found = self.bias + dense_features(self.features, embedded) @ self.weights
+        return self.rewards_of(dense_features(self.features, embedded), embedded.responses)
+
+    def rewards_of(self, rows: Floats, responses: Sequence[str]) -> Floats:
+        """`rewards` of pairs whose dense features, shape (n, f), are known already."""
+        found = self.bias + rows @ self.weights
         if self.lexical is not None:
-            found = found + self.lexical.rewards(embedded.responses)
+            found = found + self.lexical.rewards(responses)
         return np.asarray(found, dtype=np.float64)
 
-    def aspect_rewards(self, embedded: Embedded) -> dict[str, Floats]:
+    def aspect_rewards(self, rows: Floats) -> dict[str, Floats]:
         """By aspect one number a pair, shape (n,): the log-odds of its expected rating in 0-1.
 
         `sigmoid` of it is the rating people are expected to give, 0 for the lowest and 1 for the
-        highest; aspects are therefore comparable with one another.
+        highest; aspects are therefore comparable with one another. `rows` are the pairs' dense
+        features, shape (n, f).
         """
-        if not self.aspects:
-            return {}
-        rows = dense_features(self.features, embedded)
         return {name: rows @ found[:-1] + found[-1] for name, found in self.aspects.items()}
 
     def to_bytes(self) -> bytes:

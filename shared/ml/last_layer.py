@@ -39,7 +39,7 @@ class LastLayer:
             scores,
             out_of_domain=self.domain.is_outside(embedded) if self.domain else None,
             uncertainty=self.posterior.deviations(rows) if self.posterior else None,
-            aspects=self.head.aspect_rewards(embedded) if self.head else {},
+            aspects=self.head.aspect_rewards(rows) if self.head else {},
         )
 
     def files(self) -> dict[str, bytes]:

@@ -272,23 +272,18 @@ class EmbeddingScorer:
     def score(self, pairs: Sequence[Pair], *, details: bool = False) -> Scores:
         """Scores of some pairs, with all that the model can say of them when asked for details."""
         read = self._reader.read(pairs)
-        rewards = self._head.rewards(read.embedded)
+        rows = dense_features(self._head.features, read.embedded)
+        rewards = self._head.rewards_of(rows, read.embedded.responses)
         good = probability(rewards, self._manifest.calibration)
         scores = Scores(rewards, good, read.truncated, read.tokens)
-        return self._with_details(scores, read.embedded) if details else scores
-
-    def _with_details(self, scores: Scores, embedded: Embedded) -> Scores:
+        if not details:
+            return scores
         return replace(
             with_interval(scores, self._manifest),
-            out_of_domain=self._domain.is_outside(embedded) if self._domain else None,
-            uncertainty=self._uncertainty(embedded),
-            aspects=self._head.aspect_rewards(embedded),
+            out_of_domain=self._domain.is_outside(read.embedded) if self._domain else None,
+            uncertainty=self._posterior.deviations(rows) if self._posterior else None,
+            aspects=self._head.aspect_rewards(rows),
         )
-
-    def _uncertainty(self, embedded: Embedded) -> NDArray[np.float64] | None:
-        if self._posterior is None:
-            return None
-        return self._posterior.deviations(dense_features(self._head.features, embedded))
 
     def rerank_scores(self, prompt: str, responses: Sequence[str]) -> Scores:
         """Scores of several responses to one prompt, which is encoded once."""

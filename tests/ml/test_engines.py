@@ -10,6 +10,7 @@ from shared.errors import ArtifactError
 from shared.ml import engines
 from shared.ml.attention import attend, varying
 from shared.ml.backbones import default_encoder_folder
+from shared.ml.cores import on_cores
 from shared.ml.encoder import open_encoder
 from shared.ml.engines import BF16, FP32, arithmetic_for
 from shared.ml.golden import tolerance_of
@@ -28,6 +29,20 @@ def test_a_text_has_the_same_vectors_alone_and_in_any_batch(engine, size) -> Non
     together = [encoder.views(_ROWS[at : at + size]) for at in range(0, len(_ROWS), size)]
 
     np.testing.assert_allclose(alone, np.concatenate(together), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["fp32", "bf16"])
+@pytest.mark.parametrize("cores", [2, 3, 8])
+def test_a_text_has_the_same_vectors_on_any_number_of_cores(engine, cores) -> None:
+    encoder = open_encoder(default_encoder_folder(), engine=engine)
+
+    on_one = np.concatenate([encoder.views([ids]) for ids in _ROWS])
+    with on_cores(cores):
+        assert torch.get_num_threads() == cores
+        on_many = np.concatenate([encoder.views([ids]) for ids in _ROWS])
+
+    assert torch.get_num_threads() == 1
+    np.testing.assert_allclose(on_one, on_many, rtol=0, atol=1e-6)
 
 
 def test_half_the_bits_give_nearly_the_same_embeddings() -> None:

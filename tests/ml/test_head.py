@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shared.errors import ArtifactError
-from shared.ml.head import HEAD_FILE, Embedded, RewardHead, read_head
+from shared.ml.head import HEAD_FILE, Embedded, RewardHead, dense_features, read_head
 
 
 def embedded() -> Embedded:
@@ -17,7 +17,7 @@ def test_each_aspect_has_a_reward_of_its_own() -> None:
     aspects = {"accuracy": np.array([1.0, 2.0, 0.5]), "tone": np.array([0.0, -1.0, 0.0])}
     head = RewardHead(("response",), np.array([3.0, 4.0]), 1.0, aspects=aspects)
 
-    found = head.aspect_rewards(embedded())
+    found = head.aspect_rewards(dense_features(head.features, embedded()))
 
     assert head.rewards(embedded()).tolist() == [4.0, 9.0]
     assert {name: values.tolist() for name, values in found.items()} == {

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from prometheus_client import CollectorRegistry
+from torch import get_num_threads
 
 from services.reward_service.batcher import Batcher
 from services.reward_service.metrics import ServingMetrics
@@ -66,6 +67,34 @@ async def test_idle_workers_share_one_large_request(engine):
 
     assert [len(batch) for batch in engine.batches] == [5, 5]
     assert scores.reward.tolist() == [400] * 10
+    await asyncio.to_thread(batcher.close)
+
+
+async def test_who_is_alone_with_work_has_the_cores_of_the_idle_threads(engine):
+    cores: list[int] = []
+    score = engine.score
+    engine.score = lambda *given, **named: cores.append(get_num_threads()) or score(*given, **named)
+    batcher = Batcher(Limits(workers=2), ServingMetrics(CollectorRegistry()))
+    async with asyncio.timeout(10):
+        while batcher.idle_workers < 2:  # noqa: ASYNC110 - other threads count
+            await asyncio.sleep(0.001)
+
+    alone = submit(batcher, engine, "alone")
+    await started(engine, 1)
+    beside = submit(batcher, engine, "beside")
+    await started(engine, 2)
+    engine.go.set()
+    await asyncio.gather(alone, beside)
+    async with asyncio.timeout(10):
+        while batcher.idle_workers < 2:  # noqa: ASYNC110 - other threads count
+            await asyncio.sleep(0.001)
+    engine.go.clear()
+    large = submit(batcher, engine, *["x" * 400] * 10)
+    await started(engine, 4)
+    engine.go.set()
+    await large
+
+    assert cores == [2, 1, 1, 1]
     await asyncio.to_thread(batcher.close)
 
 
