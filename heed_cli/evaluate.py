@@ -73,7 +73,6 @@ def evaluate(  # noqa: PLR0913, PLR0917 - each is an option of the command
     Exit status 1 when rows were wrong; they are listed, and the figures are of the others.
     """
     from services.trainer.evaluation.figures import evaluate_cases
-    from services.trainer.evaluation.plots import write_plots
     from services.trainer.evaluation.report import report, write_report
 
     title("heed evaluate", f"{', '.join(model)} on {', '.join(files)}")
@@ -91,6 +90,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - each is an option of the command
         write_report(document, json_file)
         done("written", str(json_file))
     if plots is not None:
+        from services.trainer.evaluation.plots import write_plots  # brings matplotlib
+
         for path in write_plots(plots, evaluated):
             done("written", str(path))
     raise typer.Exit(1 if faults else 0)
