@@ -4,7 +4,7 @@ import pytest
 from services.trainer.aspects import fit_aspects
 from services.trainer.evidence import collect_items
 from services.trainer.examples import RatedResponse
-from shared.ml.head import Embedded, RewardHead
+from shared.ml.head import Embedded, RewardHead, dense_features
 
 
 def rated(at: int, **aspects: float) -> RatedResponse:
@@ -27,7 +27,8 @@ def test_each_aspect_predicts_its_own_ratings_on_the_scale_of_0_to_1() -> None:
     aspects, report = fit_aspects(features.astype(float), items, {"response": 8}, seed=0)
 
     embedded = Embedded(features, features, np.ones(400, dtype=np.int64), [""] * 400)
-    found = RewardHead(("response",), np.zeros(8), 0.0, aspects=aspects).aspect_rewards(embedded)
+    head = RewardHead(("response",), np.zeros(8), 0.0, aspects=aspects)
+    found = head.aspect_rewards(dense_features(head.features, embedded))
     for name, values in share.items():
         predicted = 1 / (1 + np.exp(-found[name]))
         assert np.abs(predicted - values).mean() < 0.05
