@@ -12,7 +12,7 @@ from services.reward_service.batcher import Batcher
 from services.reward_service.metrics import ServingMetrics
 from services.reward_service.waiting import Limits
 from shared.errors import Overloaded, Unavailable
-from tests.support.held_engine import HeldEngine, cancelled, pairs, started, submit
+from tests.support.held_engine import HeldEngine, cancelled, idle, pairs, started, submit
 
 
 async def test_scores_come_in_the_order_of_the_pairs_however_they_are_cut(batcher, engine):
@@ -56,9 +56,7 @@ async def test_requests_that_come_while_the_worker_is_busy_share_a_batch(batcher
 
 async def test_idle_workers_share_one_large_request(engine):
     batcher = Batcher(Limits(workers=2), ServingMetrics(CollectorRegistry()))
-    async with asyncio.timeout(10):
-        while batcher.idle_workers < 2:  # noqa: ASYNC110 - other threads count
-            await asyncio.sleep(0.001)
+    await idle(batcher, 2)
     large = submit(batcher, engine, *["x" * 400] * 10)
     await started(engine, 2)
     engine.go.set()
@@ -75,9 +73,7 @@ async def test_who_is_alone_with_work_has_the_cores_of_the_idle_threads(engine):
     score = engine.score
     engine.score = lambda *given, **named: cores.append(get_num_threads()) or score(*given, **named)
     batcher = Batcher(Limits(workers=2), ServingMetrics(CollectorRegistry()))
-    async with asyncio.timeout(10):
-        while batcher.idle_workers < 2:  # noqa: ASYNC110 - other threads count
-            await asyncio.sleep(0.001)
+    await idle(batcher, 2)
 
     alone = submit(batcher, engine, "alone")
     await started(engine, 1)
@@ -85,9 +81,7 @@ async def test_who_is_alone_with_work_has_the_cores_of_the_idle_threads(engine):
     await started(engine, 2)
     engine.go.set()
     await asyncio.gather(alone, beside)
-    async with asyncio.timeout(10):
-        while batcher.idle_workers < 2:  # noqa: ASYNC110 - other threads count
-            await asyncio.sleep(0.001)
+    await idle(batcher, 2)
     engine.go.clear()
     large = submit(batcher, engine, *["x" * 400] * 10)
     await started(engine, 4)

@@ -12,7 +12,7 @@ from services.reward_service.batcher import Batcher
 from services.reward_service.metrics import ServingMetrics
 from services.reward_service.waiting import Limits
 from shared.errors import Overloaded
-from tests.support.held_engine import HeldEngine, cancelled, pairs, started, submit
+from tests.support.held_engine import HeldEngine, cancelled, idle, pairs, started, submit
 
 
 async def test_work_whose_time_is_over_is_never_scored(batcher, engine):
@@ -112,9 +112,7 @@ async def test_work_that_was_taken_back_does_not_keep_idle_threads_from_sharing(
     await cancelled(left)
     engine.go.set()
     await asyncio.gather(*busy)
-    async with asyncio.timeout(10):
-        while batcher.idle_workers < 2:  # noqa: ASYNC110 - other threads count
-            await asyncio.sleep(0.001)
+    await idle(batcher, 2)
 
     await batcher.score(engine, pairs(*["x" * 400] * 10))
 

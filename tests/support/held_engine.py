@@ -60,3 +60,10 @@ async def cancelled(*tasks: asyncio.Task[Scores]) -> None:
 
 def submit(batcher: Batcher, engine: HeldEngine, *responses: str) -> asyncio.Task[Scores]:
     return asyncio.create_task(batcher.score(engine, pairs(*responses)))
+
+
+async def idle(batcher: Batcher, workers: int) -> None:
+    """Wait until so many threads wait for work."""
+    async with asyncio.timeout(10):
+        while batcher.idle_workers < workers:  # noqa: ASYNC110 - other threads count
+            await asyncio.sleep(0.001)

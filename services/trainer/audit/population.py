@@ -12,6 +12,7 @@ from services.trainer.audit.slices import Population
 from shared.errors import InvalidInput
 
 _COLUMNS = ("slice", "value", "share")
+_LONGEST = 131_072  # characters; the csv module's own bound is one for the whole process
 
 
 def read_population(path: Path) -> Population:
@@ -62,6 +63,10 @@ def _cells(row: Any, number: int, path: Path) -> tuple[str, str, float]:
     if not isinstance(row, Mapping) or any(row.get(column) is None for column in _COLUMNS):
         raise InvalidInput(f"Row {number} of {path} lacks one of slice, value and share.")
     name, value, said = (row[column] for column in _COLUMNS)
+    if max(len(str(name)), len(str(value))) > _LONGEST:
+        raise InvalidInput(
+            f"Row {number} of {path} cannot be read: it has over {_LONGEST:,} characters in a cell."
+        )
     try:
         part = float(said)
     except (TypeError, ValueError):

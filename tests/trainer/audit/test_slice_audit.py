@@ -179,6 +179,7 @@ def test_a_table_saved_by_a_spreadsheet_is_read(tmp_path):
         ("p.json", '[{"slice": "r", "value": "n", "share": 0.6}, 3]', "Row 2 .*lacks"),
         ("p.json", '{"region": 1}', "no list"),
         ("p.json", "not json", "cannot be read"),
+        ("p.csv", f"slice,value,share\nregion,{'n' * 200_000},0.1\n", "cannot be read"),
         ("p.csv", 'slice,value,share\nregion,"no"rth,0.1\n', "cannot be read"),
         ("p.csv", "slice,value,share\nr,a,0.6\nr,b,0.6\n", "more than 1"),
         ("p.csv", "slice,value,share\nr,a,0.2\nr,a,0.3\n", "twice"),
