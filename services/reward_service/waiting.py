@@ -90,7 +90,7 @@ class Waiting:
                 self._enter_queue(piece)
             self._wake(len(pieces))
 
-    def take(self, held: list[Piece], *, is_first: bool = False) -> int:
+    def take(self, held: list[Piece], *, is_first: bool) -> int:
         """Fill `held` with the next pieces of one model.
 
         Gives how many cores they may be scored on: 1, or all for the first thread where nobody else
