@@ -8,7 +8,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from services.reward_service.metrics import ServingMetrics
@@ -25,8 +25,12 @@ _log = get_logger("reward_service")
 class Batcher:
     """Scores pairs on worker threads; every caller gets the scores or the error."""
 
-    def __init__(self, limits: Limits, metrics: ServingMetrics) -> None:
+    def __init__(
+        self, limits: Limits, metrics: ServingMetrics, *, remembered: Callable[[], int] = lambda: 0
+    ) -> None:
+        """Start the threads; `remembered` gives the tokens that the calling one did not read."""
         self._metrics = metrics
+        self._remembered = remembered
         self._waiting = Waiting(limits)
         self._threads: set[threading.Thread] = set()
         metrics.waiting_tokens.set_function(lambda: self._waiting.wanted_tokens)
@@ -103,7 +107,7 @@ class Batcher:
             piece.job.fail(Unavailable("The worker died over this request; send it again."))
 
     def _score_timed(self, held: Sequence[Piece], cores: int) -> None:
-        started = time.monotonic()
+        started, remembered = time.monotonic(), self._remembered()
         with on_cores(cores):
             has_scored = _score(held)
         elapsed_s = time.monotonic() - started
@@ -114,10 +118,11 @@ class Batcher:
         metrics.tokens.observe(tokens)
         metrics.pairs.observe(sum(len(piece.pairs) for piece in held))
         metrics.seconds.observe(elapsed_s)
-        # What is refused at a glance, or has all cores, tells nothing of the speed of one thread.
-        if has_scored and cores == 1:
+        # Refused at a glance, mostly remembered, on all cores: none of it tells one thread's speed.
+        read = tokens - (self._remembered() - remembered)
+        if has_scored and cores == 1 and read > tokens / 2:
             with self._waiting.changed:
-                self._waiting.speeds.observe(held[0].job.scorer, tokens, elapsed_s)
+                self._waiting.speeds.observe(held[0].job.scorer, read, elapsed_s)
 
 
 def _score(held: Sequence[Piece]) -> bool:

@@ -44,7 +44,11 @@ class _Lately:
 
 
 class Speeds:
-    """How many tokens a second one worker reads with each model."""
+    """How many tokens a second one worker reads with each model, of texts it does not remember.
+
+    Whether a text is remembered is known only once it is tokenised, so what waits is taken to be
+    new: favourite texts that are followed by others would make a guess by the mean far too short.
+    """
 
     def __init__(self) -> None:
         self._by_model: WeakKeyDictionary[Scorer, _Lately] = WeakKeyDictionary()

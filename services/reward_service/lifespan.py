@@ -53,7 +53,8 @@ async def lifespan(app: FastAPI, *, settings: RewardSettings) -> AsyncIterator[M
         )
         cache, live = KeyCache(sessions), _live_models(settings, sessions, how, metrics)
         metrics.registry.register(MemoryCollector(live.in_memory, vectors))
-        async with _following(url, cache, live), _scoring_threads(settings, metrics) as batcher:
+        threads = _scoring_threads(settings, metrics, vectors)
+        async with _following(url, cache, live), threads as batcher:
             scoring = Scoring(live, batcher, metrics)
             cards = Cards(partial(find_version, sessions), settings, secret)
             yield {"service": Service(settings, cache, live, scoring), "cards": cards}
@@ -113,12 +114,12 @@ async def _following(url: str, cache: KeyCache, live: LiveModels) -> AsyncIterat
 
 @asynccontextmanager
 async def _scoring_threads(
-    settings: RewardSettings, metrics: ServingMetrics
+    settings: RewardSettings, metrics: ServingMetrics, vectors: EmbeddingCache
 ) -> AsyncIterator[Batcher]:
     limits = Limits(
         settings.reward_workers, settings.reward_batch_tokens, settings.reward_queue_tokens
     )
-    batcher = Batcher(limits, metrics)
+    batcher = Batcher(limits, metrics, remembered=lambda: vectors.remembered_here)
     try:
         yield batcher
     finally:

@@ -40,6 +40,12 @@ class _Coming(NamedTuple):
     row: int
 
 
+class _Here(threading.local):
+    """What one thread did."""
+
+    remembered_tokens = 0
+
+
 class Shelf:
     """What one encoder gave; dies with it. Guarded by its cache's lock."""
 
@@ -68,6 +74,7 @@ class EmbeddingCache:
         self.hits = 0
         self.misses = 0
         self._lock = threading.Lock()
+        self._here = _Here()
         self._clock = count()
         self._secret = secrets.token_bytes(16)
         self._shelves: WeakSet[Shelf] = WeakSet()
@@ -85,6 +92,11 @@ class EmbeddingCache:
             return found
 
     @property
+    def remembered_here(self) -> int:
+        """Tokens that the calling thread did not have to read since it began."""
+        return self._here.remembered_tokens
+
+    @property
     def held_bytes(self) -> int:
         """Memory that vectors take now."""
         with self._lock:
@@ -100,6 +112,7 @@ class EmbeddingCache:
         mine: list[bytes] = []
         try:
             found, theirs = self._claim(shelf, ids_by_key, ours, mine)
+            self._here.remembered_tokens += sum(len(ids_by_key[key]) for key in found)
             if mine:
                 ours.set_result(read([ids_by_key[key] for key in mine]))
         finally:

@@ -70,6 +70,20 @@ def test_a_text_that_comes_again_is_not_encoded_again(encoder):
     assert (cache.hits, cache.misses) == (2, 3)
 
 
+def test_a_thread_knows_how_much_it_did_not_have_to_read(encoder):
+    cache = EmbeddingCache(10_000)
+    cached = cache.wrap(encoder)
+    read(cached, [1, 2, 3], [4])
+    counts = [cache.remembered_here]
+
+    read(cached, [4], [1, 2, 3], [5])
+    elsewhere = threading.Thread(target=lambda: counts.append(cache.remembered_here))
+    elsewhere.start()
+    elsewhere.join()
+
+    assert [*counts, cache.remembered_here] == [0, 0, 4]
+
+
 def test_equal_texts_of_one_call_are_encoded_once(encoder):
     cached = EmbeddingCache(10_000).wrap(encoder)
 

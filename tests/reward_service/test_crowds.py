@@ -1,11 +1,15 @@
 """More than can be done: what is accepted is done soon, and the rest hears of it early."""
 
 import asyncio
+import itertools
 import time
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.reward_service.batcher import Batcher
+from services.reward_service.metrics import ServingMetrics
+from services.reward_service.waiting import Limits
 from shared.errors import Overloaded
 from shared.ml.scorer import Scores
 from tests.support.held_engine import HeldEngine, pairs, started, submit
@@ -95,3 +99,26 @@ async def test_what_a_thread_holds_counts_as_waiting_too(batcher, engine):
     assert told.value.code == "overloaded"
     assert len(await busy) == 2
     assert engine.batches == [[TEXT, TEXT[:1900]]]
+
+
+async def test_texts_that_are_remembered_do_not_make_those_that_follow_look_quick(engine):
+    known = itertools.count(step=502)  # as if all of a text had been read before
+    batcher = Batcher(
+        Limits(workers=1), ServingMetrics(CollectorRegistry()), remembered=lambda: next(known)
+    )
+    engine.go.set()
+    for _ in range(50):
+        await submit(batcher, engine, TEXT)
+    engine.go.clear()
+    busy = submit(batcher, engine, TEXT)
+    await started(engine, 51)
+    waiting = [submit(batcher, engine, TEXT) for _ in range(4)]  # half a second as first guessed
+    hurried = asyncio.create_task(
+        batcher.score(engine, pairs(TEXT), expires=time.monotonic() + 0.5)
+    )
+    await asyncio.sleep(0)
+    engine.go.set()
+
+    replies = await asyncio.gather(hurried, busy, *waiting, return_exceptions=True)
+    assert refused(replies) == [True] + [False] * 5
+    await asyncio.to_thread(batcher.close)
