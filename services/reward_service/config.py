@@ -36,7 +36,8 @@ class RewardSettings(Settings):
     reward_queue_tokens: int = Field(
         32_768,
         ge=1024,
-        description="Tokens that may wait for a worker; beyond, requests get 503 with Retry-After.",
+        description="Tokens that may wait for a worker; beyond, or beyond three seconds of work, "
+        "requests get 503 with Retry-After.",
     )
     reward_timeout_s: float = Field(
         30, gt=0, description="Longest a request waits for its scores; X-Deadline-Ms shortens it."

@@ -21,9 +21,10 @@ from shared.ml.scorer import Pair
 # late. The other half is for scoring it, and for errors of the estimate.
 _PATIENCE = 0.5
 
-# The whole queue is for bursts. Under more than can be done it would stay full, and all that is
-# accepted would be late. Once it overflows, and while what was turned away in the last second has
-# no room in it, no request is taken to allow more than a second.
+# The queue is for bursts of a few seconds. Under more than can be done it would stay full, and all
+# that is accepted would be late. Once it overflows, and while what was turned away in the last
+# second has no room in it, no request is taken to allow more than a second.
+_BURST_S = 3.0
 _CROWD_S = 1.0
 
 
@@ -82,7 +83,7 @@ class Waiting:
             speed = self.speeds.of(job.scorer)
             now = time.monotonic()
             due = now + sum(costs) / speed
-            self._admit(job, sum(costs), now=now, due=due)
+            self._admit(job, sum(costs), speed=speed, now=now, due=due)
             at_once, batch_tokens = 1 if self.tokens else self.idle, self._limits.batch_tokens
             pieces = cut(job, pairs, costs, batch_tokens=batch_tokens, at_once=at_once)
             for piece in pieces:
@@ -147,7 +148,7 @@ class Waiting:
             threads -= 1
         self.changed.notify(threads)
 
-    def _admit(self, job: Job, tokens: int, *, now: float, due: float) -> None:
+    def _admit(self, job: Job, tokens: int, *, speed: float, now: float, due: float) -> None:
         if self.is_closing:
             raise shutting_down()
         if self.idle and not self.tokens:
@@ -156,14 +157,17 @@ class Waiting:
         if wait_s > _PATIENCE * allowed_s:
             raise self._overloaded("too many for the time that this request allows")
         most = self._limits.queue_tokens
-        is_full = self.tokens > 0 and self.tokens + tokens > most
+        first = min(tokens, self._limits.batch_tokens)  # its size is no reason to refuse it
+        burst = min(most, int(_BURST_S * speed * self._limits.workers))
+        overflows = self.tokens > 0 and self.tokens + first > burst
+        has_room = self.tokens == 0 or self.tokens + tokens <= most
         away = self._turned_away_tokens(now)
-        is_crowd = away > 0 and away + self.tokens + tokens > most
-        if is_full or (is_crowd and wait_s > _PATIENCE * _CROWD_S):
+        is_crowd = away > 0 and away + self.tokens + first > burst
+        if overflows or not has_room or (is_crowd and wait_s > _PATIENCE * _CROWD_S):
             self._turn_away(tokens, now)
-            if self.tokens + min(tokens, self._limits.batch_tokens) > most:  # by many, not by one
+            if overflows:  # by many, not by one
                 self._shed(now)
-            raise self._overloaded(f"of at most {most}")
+            raise self._overloaded(f"of at most {burst}")
 
     def _turn_away(self, tokens: int, now: float) -> None:
         if tokens <= self._limits.queue_tokens:  # more has no room in any queue, crowd or not

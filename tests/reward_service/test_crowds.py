@@ -88,6 +88,33 @@ async def test_one_large_request_without_room_turns_nobody_away(batcher, engine)
     assert len(await asyncio.gather(*tasks)) == 8
 
 
+async def test_a_queue_that_would_take_more_than_seconds_is_full_whatever_room_it_has(engine):
+    roomy = Limits(workers=1, batch_tokens=1000, queue_tokens=50_000)
+    batcher = Batcher(roomy, ServingMetrics(CollectorRegistry()))
+    tasks = await waiting_behind_a_busy_thread(batcher, engine, 23)  # of 504 tokens at 4,000/s
+
+    one_more = await asyncio.gather(submit(batcher, engine, TEXT), return_exceptions=True)
+    early = await asyncio.gather(*tasks[5:], return_exceptions=True)
+    engine.go.set()
+
+    assert refused(one_more + early) == [True] * 20
+    assert len(await asyncio.gather(*tasks[:5])) == 5
+    await asyncio.to_thread(batcher.close)
+
+
+async def test_one_large_request_is_let_in_where_it_can_begin_soon(engine):
+    roomy = Limits(workers=1, batch_tokens=1000, queue_tokens=50_000)
+    batcher = Batcher(roomy, ServingMetrics(CollectorRegistry()))
+    tasks = await waiting_behind_a_busy_thread(batcher, engine, 10)
+
+    large = submit(batcher, engine, *[TEXT] * 60)  # eight seconds
+    await asyncio.sleep(0)
+    engine.go.set()
+
+    assert [len(scores) for scores in await asyncio.gather(large, *tasks)] == [60] + [1] * 11
+    await asyncio.to_thread(batcher.close)
+
+
 async def test_what_a_thread_holds_counts_as_waiting_too(batcher, engine):
     busy = submit(batcher, engine, TEXT, TEXT[:1900])
     await started(engine, 1)
