@@ -185,6 +185,10 @@ def erasure_rules() -> tuple[CheckConstraint]:
     return (one_of("kind", ErasureKind),)
 
 
+# Work that nobody has begun; what waits for a further attempt has its own frozen data already.
+PENDING = "status = 'queued' AND attempt = 0"
+
+
 def work_rules(table: str) -> tuple[CheckConstraint | Index | UniqueConstraint, ...]:
     """How a claim finds its row, and how a second copy of pending or due work is refused."""
     return (
@@ -202,6 +206,6 @@ def work_rules(table: str) -> tuple[CheckConstraint | Index | UniqueConstraint, 
             "project_id",
             "dedupe_key",
             unique=True,
-            postgresql_where=text("status = 'queued'"),
+            postgresql_where=text(PENDING),
         ),
     )

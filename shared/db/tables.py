@@ -257,6 +257,7 @@ class TrainingRun(rows.WorkColumns, table=True):
     duration_s: float | None = None
     artifact_uri: str | None = None
     log_uri: str | None = None
+    log_tail: str | None = None
 
 
 class Job(rows.WorkColumns, table=True):

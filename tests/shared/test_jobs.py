@@ -9,6 +9,7 @@ from sqlalchemy import func, update
 from sqlmodel import col
 
 from shared import jobs
+from shared.contracts.training import TrainingRequest
 from shared.contracts.values import RunStatus
 from shared.db.tables import Job, TrainingRun
 from shared.errors import Conflict, NotFound, RunInterrupted
@@ -75,12 +76,34 @@ async def test_work_of_another_queue_is_left_alone(sessions):
 
 async def test_the_same_waiting_work_is_enqueued_once(sessions):
     first = await enqueue(sessions, dedupe_key="nightly")
-    second = await enqueue(sessions, dedupe_key="nightly")
-    await claim(sessions)
+    second = await enqueue(sessions, dedupe_key="nightly", priority=7)
+    row = await claim(sessions)
     third = await enqueue(sessions, dedupe_key="nightly")
 
     assert first == second
+    assert row.priority == 7
     assert third != first
+
+
+async def test_work_that_waits_for_a_further_attempt_stands_beside_a_new_wish(sessions):
+    begun = await enqueue(sessions, dedupe_key="nightly")
+    row = await claim(sessions)
+    newer = await enqueue(sessions, dedupe_key="nightly")
+
+    async with sessions.begin() as session:
+        await jobs.retry(session, row, "killed by SIGKILL", wait_s=0)
+
+    assert await enqueue(sessions, dedupe_key="nightly") == newer != begun
+    assert {(await claim(sessions)).id for _ in range(2)} == {begun, newer}
+
+
+def test_requests_of_the_same_training_share_a_key_whatever_the_command():
+    first = TrainingRequest(kind="reward_embedding", recipe={"seed": 1}, command="heed train")
+    again = TrainingRequest(kind="reward_embedding", recipe={"seed": 1}, command="heed retrain")
+    other = TrainingRequest(kind="reward_embedding", recipe={"seed": 2})
+
+    assert jobs.pending_key(first) == jobs.pending_key(again)
+    assert jobs.pending_key(other) != jobs.pending_key(first) != jobs.pending_key(first, "gpu")
 
 
 async def test_a_dead_workers_row_is_claimed_again_as_its_next_attempt(sessions):
@@ -179,6 +202,84 @@ async def test_cancelling_waiting_work_ends_it_and_running_work_is_asked(session
             await jobs.cancel(session, Job, new_id())
 
 
+async def ended(sessions, status, **given):
+    """A run that a worker had, and how it ended."""
+    async with sessions.begin() as session:
+        run_id = await jobs.enqueue(
+            session, TrainingRun, kind="reward_embedding", params={}, **given
+        )
+        run = await jobs.claim(session, TrainingRun, queues=["cpu"], owner="w")
+        await jobs.finish(session, run, status, error="why", dataset_id=7)
+    return run_id
+
+
+async def resume(sessions, run_id, **given):
+    async with sessions.begin() as session:
+        return await jobs.resume(session, run_id, **given)
+
+
+@pytest.mark.parametrize("status", [RunStatus.CANCELLED, RunStatus.FAILED, RunStatus.INTERRUPTED])
+async def test_a_run_that_ended_without_success_waits_again_when_resumed(sessions, status):
+    run_id = await ended(sessions, status, max_attempts=1)
+
+    await resume(sessions, run_id)
+
+    async with sessions.begin() as session:
+        again = await jobs.claim(session, TrainingRun, queues=["cpu"], owner="new")
+    assert (again.id, again.attempt, again.max_attempts) == (run_id, 2, 4)
+    assert (again.dataset_id, again.error, again.cancel_requested) == (7, None, False)
+
+
+async def test_what_has_succeeded_or_waits_or_is_of_another_project_is_not_resumed(sessions):
+    done = await ended(sessions, RunStatus.SUCCEEDED)
+    cancelled = await ended(sessions, RunStatus.CANCELLED)
+
+    for run_id, error in ((done, Conflict), (new_id(), NotFound)):
+        with pytest.raises(error):
+            await resume(sessions, run_id)
+    with pytest.raises(NotFound):
+        await resume(sessions, cancelled, project_id=2)
+    await resume(sessions, cancelled, project_id=1)
+    with pytest.raises(Conflict, match="is queued"):
+        await resume(sessions, cancelled)
+
+
+async def test_a_wish_that_was_taken_back_is_not_resumed_beside_the_same_one(sessions):
+    async def wish():
+        async with sessions.begin() as session:
+            return await jobs.enqueue(
+                session, TrainingRun, kind="reward_embedding", params={}, dedupe_key="same"
+            )
+
+    first = await wish()
+    async with sessions.begin() as session:
+        await jobs.cancel(session, TrainingRun, first)
+    await wish()
+
+    with pytest.raises(Conflict, match="the same training waits"):
+        await resume(sessions, first)
+
+
+async def test_the_log_of_an_attempt_is_kept_until_a_later_one_begins(sessions):
+    async with sessions.begin() as session:
+        run_id = await jobs.enqueue(session, TrainingRun, kind="reward_embedding", params={})
+        first = await jobs.claim(session, TrainingRun, queues=["cpu"], owner="slow")
+        await jobs.retry(session, first, "killed", wait_s=0)
+        await jobs.keep_log(session, first, "the first attempt")
+    kept = await stored_run(sessions, run_id)
+    async with sessions.begin() as session:
+        await jobs.claim(session, TrainingRun, queues=["cpu"], owner="quick")
+        await jobs.keep_log(session, first, "too late")
+
+    assert kept.log_tail == "the first attempt"
+    assert (await stored_run(sessions, run_id)).log_tail == "the first attempt"
+
+
+async def stored_run(sessions, run_id):
+    async with sessions() as session:
+        return await session.get(TrainingRun, run_id)
+
+
 async def start_foreground(sessions):
     async with sessions.begin() as session:
         return await jobs.start_foreground(
@@ -230,3 +331,16 @@ async def test_an_interrupted_run_of_a_worker_goes_on_when_a_worker_comes(sessio
         again = await jobs.claim(session, TrainingRun, queues=["cpu"], owner="new")
 
     assert (again.id, again.attempt) == (run_id, 2)
+
+
+async def test_an_interrupted_run_that_would_go_on_by_itself_can_be_cancelled(sessions):
+    async with sessions.begin() as session:
+        run_id = await jobs.enqueue(session, TrainingRun, kind="reward_embedding", params={})
+        await jobs.claim(session, TrainingRun, queues=["cpu"], owner="dead")
+    await fall_silent(sessions, run_id, TrainingRun)
+
+    async with sessions.begin() as session:
+        await jobs.mark_interrupted(session, TrainingRun)
+        assert await jobs.cancel(session, TrainingRun, run_id) == RunStatus.CANCELLED
+        await jobs.requeue_interrupted(session, TrainingRun, ["cpu"])
+        assert await jobs.claim(session, TrainingRun, queues=["cpu"], owner="new") is None
