@@ -35,6 +35,7 @@ _COMMANDS = {
     "dataset": _Known("dataset", _LEARN, "Freeze feedback into datasets."),
     "train": _Known("train", _LEARN, "Train a model from feedback."),
     "retrain": _Known("retrain", _LEARN, "Train again whenever enough new feedback has come."),
+    "schedules": _Known("schedules", _LEARN, "Train by the clock, and by how much there is."),
     "models": _Known("models", _LEARN, "List, promote and roll back model versions."),
     "evaluate": _Known("evaluate", _LEARN, "Judge reward models on files, side by side."),
     "score": _Known("score", _LEARN, "Score every row of a file."),

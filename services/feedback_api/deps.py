@@ -147,6 +147,7 @@ PlainReaderDep = Annotated[Principal, Depends(Holding(Scope.FEEDBACK_READ))]
 WriterDep = Annotated[Principal, Depends(Holding(Scope.FEEDBACK_WRITE))]
 ReviewerDep = Annotated[Principal, Depends(Holding(Scope.REVIEW))]
 EraserDep = Annotated[Principal, Depends(Holding(Scope.ERASE))]
+TrainerDep = Annotated[Principal, Depends(Holding(Scope.TRAIN))]
 ModelsDep = Annotated[Principal, Depends(Holding(Scope.MODELS))]
 AdminDep = Annotated[Principal, Depends(Holding(Scope.ADMIN))]
 

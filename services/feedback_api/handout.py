@@ -1,4 +1,4 @@
-"""The background work on events: hands out the outbox, looks at thresholds, delivers webhooks."""
+"""The background work on events: hands out the outbox, delivers webhooks."""
 
 import asyncio
 import os
@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from services.feedback_api.config import FeedbackSettings
 from services.feedback_api.dispatch import Dispatcher
-from services.feedback_api.thresholds import Thresholds
 from services.feedback_api.webhooks.addresses import Allowed, SystemResolver
 from services.feedback_api.webhooks.courier import Courier
 from services.feedback_api.webhooks.deliveries import CHANNEL
@@ -29,14 +28,13 @@ log = get_logger("feedback_api")
 
 @dataclass
 class Rounds:
-    """Dispatcher and thresholds of one process, and when the thresholds were last looked at."""
+    """The dispatcher of one process, and when what waits was last counted."""
 
     dispatcher: Dispatcher
-    thresholds: Thresholds
     measured_at: float = 0.0
 
     async def go_on(self) -> None:
-        """Look at the outbox every second and at the thresholds every few, for ever."""
+        """Look at the outbox every second, for ever."""
         while True:
             try:
                 with reaching_database():
@@ -48,11 +46,10 @@ class Rounds:
             await asyncio.sleep(TICK_S)
 
     async def look(self) -> None:
-        """Hand out what is there; now and then count what waits and look at the thresholds."""
+        """Hand out what is there; now and then count what waits."""
         await self.dispatcher.drain()
         if time.monotonic() - self.measured_at >= MEASURE_S:
             self.measured_at = time.monotonic()
-            await self.thresholds.check()
             await self.dispatcher.measure()
 
 
@@ -68,7 +65,7 @@ async def hand_out(
     sender = Sender(Allowed.of(settings.webhook_allow), resolver)
     owner = f"{socket.gethostname()}:{os.getpid()}"
     courier = Courier(sessions, sender, secret, owner=owner, registry=registry)
-    rounds = Rounds(Dispatcher(sessions, registry), Thresholds(sessions))
+    rounds = Rounds(Dispatcher(sessions, registry))
     try:
         async with asyncio.TaskGroup() as works:
             works.create_task(rounds.go_on())

@@ -1,13 +1,15 @@
 """The worker: claims one run after the other and lets a child process execute it.
 
-Erasures and review queues are worked off beside it, so that none waits for a long run.
+Schedules are kept and small jobs worked off beside it, so that none waits for a long run.
 
 Whatever happens to a child — an exception, a crash, the kernel out of memory — ends the attempt,
 never the worker.
 """
 
 import asyncio
+import math
 import signal
+import time
 from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -16,10 +18,19 @@ from pathlib import Path
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.trainer.child_jobs import QUEUES_IN_CHILD
-from services.trainer.children import child_for, how_it_ended
+from services.trainer.children import ask_to_end, child_for, how_it_ended
 from services.trainer.config import TrainerSettings
 from services.trainer.erasure_jobs import ERASING
-from services.trainer.execution import EXIT_LOST, EXIT_REFUSED, interrupted_notice, owner_name
+from services.trainer.execution import (
+    EXIT_LOST,
+    EXIT_REFUSED,
+    EXIT_STOPPED,
+    EXIT_UNAVAILABLE,
+    interrupted_notice,
+    owner_name,
+)
+from services.trainer.run_logs import TailSender, log_uri, read_tail
+from services.trainer.schedules.keeping import keep_scheduling
 from services.trainer.small_jobs import keep_working
 from services.trainer.workplace import Workplace, code_version, open_workplace, run_log, tidy
 from shared.contracts.values import RunStatus
@@ -28,13 +39,25 @@ from shared.db.listen import listen
 from shared.db.tables import TrainingRun
 from shared.errors import DatabaseUnavailable, RunInterrupted
 from shared.folders import make_private
-from shared.jobs import CHANNEL, claim, finish, release, renew, requeue_interrupted, retry
+from shared.jobs import (
+    CHANNEL,
+    claim,
+    finish,
+    keep_log,
+    release,
+    renew,
+    requeue_interrupted,
+    retry,
+)
 from shared.logs import get_logger
 
 POLL_S = 2.0
 LIFE_S = 30.0  # a worker whose sign of life is older than this is not well
 _RENEW_S = 1.0
-_STOPPED, _CANCELLED = -1001, -1002  # how a watch ended when the child did not
+_ENDING_S = 15.0  # within which a child that closed its row is gone
+_DATABASE_WAIT_S = 5.0
+_STOPPED, _CANCELLED = -1001, -1002  # why a child had to end, beside all exit statuses
+_CLOSED = (0, EXIT_REFUSED)  # endings of a child that has closed its row itself
 
 log = get_logger("trainer")
 
@@ -58,6 +81,7 @@ async def run_worker(settings: TrainerSettings, url: str) -> None:
 
         beside = (
             asyncio.create_task(listen(url, {CHANNEL: wake}, on_connect=wake)),
+            asyncio.create_task(keep_scheduling(workplace.sessions)),
             *(
                 asyncio.create_task(keep_working(workplace, trade, event))
                 for trade, event in woken.items()
@@ -132,36 +156,82 @@ class Worker:
         log_path = run_log(self._workplace.settings, run.id)
         try:
             async with child_for(run, "--run", log_path) as child:
-                ending = await self._watch(run, child)
+                ending = await self._watch(run, child, TailSender(log_path))
             await self._close(run, ending, log_path)
         except RunInterrupted as error:
             log.warning(error.detail, run=str(run.id))
         else:
             log.info("run ends", run=str(run.id), ending=ending)
+        tail = read_tail(log_path)
+        await self._write(lambda session: keep_log(session, run, tail))
 
-    async def _watch(self, run: TrainingRun, child: Process) -> int:
-        """The child's exit status, or why it must not go on; the claim is kept meanwhile."""
-        while True:
+    async def _watch(self, run: TrainingRun, child: Process, tail: TailSender) -> int:
+        """The child's exit status, or why it had to end; the claim is kept meanwhile.
+
+        A child that is to stop may save a checkpoint first, until its time is up.
+        """
+        why, deadline = 0, math.inf
+        while time.monotonic() < deadline:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_RENEW_S):
-                    return await child.wait()
+                    ending = await child.wait()
+                    return ending if not why or ending in _CLOSED else why
             self._show_life()
-            if self._is_stopping:
-                return _STOPPED
+            asked = _STOPPED if self._is_stopping else 0
             with suppress(DatabaseUnavailable), reaching_database():
-                async with self._workplace.sessions.begin() as session:
-                    if (await renew(session, run)).cancel_requested:
-                        return _CANCELLED
+                asked = await self._renew(run, child, tail) or asked
+            if asked and not why:
+                why, deadline = asked, time.monotonic() + self._workplace.settings.worker_grace_s
+                ask_to_end(child)
+        return why
+
+    async def _renew(self, run: TrainingRun, child: Process, tail: TailSender) -> int:
+        """Keep the claim and the last lines of the log; why the child should stop, else 0.
+
+        Raises:
+            RunInterrupted: the claim is lost. A child that closed its row just now is waited for.
+        """
+        lines = tail.due(time.monotonic())
+        known = {"log_tail": lines} if lines is not None else {}
+        try:
+            async with self._workplace.sessions.begin() as session:
+                control = await renew(session, run, log_uri=log_uri(tail.path), **known)
+        except RunInterrupted:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ENDING_S):
+                    await child.wait()
+            if child.returncode in _CLOSED:
+                return 0
+            raise
+        return _CANCELLED if control.cancel_requested else 0
 
     async def _close(self, run: TrainingRun, ending: int, log_path: Path) -> None:
-        """Close what the child left open; a run that it refused or lost is closed already."""
+        """Close what the child left open; a run that it finished or refused is closed already."""
+        if ending in (*_CLOSED, EXIT_LOST):
+            return
+        if ending == EXIT_STOPPED:
+            ending = await self._why_stopped(run)
         if ending == _STOPPED:
             await self._write(lambda session: release(session, run))
         elif ending == _CANCELLED:
-            await self._write(lambda session: finish(session, run, RunStatus.CANCELLED))
-        elif ending not in (0, EXIT_REFUSED, EXIT_LOST):
+            why = f"Training run {run.id} was cancelled."
+            await self._write(lambda session: finish(session, run, RunStatus.CANCELLED, error=why))
+        elif ending == EXIT_UNAVAILABLE:
+            await self._write(lambda session: release(session, run, wait_s=_DATABASE_WAIT_S))
+        else:
             reason = how_it_ended(ending, log_path)
             await self._write(lambda session: retry(session, run, reason))
+
+    async def _why_stopped(self, run: TrainingRun) -> int:
+        """Why a child stopped by itself: it heard of the cancelling first, or somebody told it."""
+        asked = [EXIT_STOPPED]
+
+        async def ask(session: AsyncSession) -> None:
+            control = await renew(session, run)
+            asked.append(_CANCELLED if control.cancel_requested else EXIT_STOPPED)
+
+        await self._write(ask)
+        return asked[-1]
 
     async def _write(self, work: Callable[[AsyncSession], Awaitable[object]]) -> None:
         """Commit, waiting for a database that is away as long as the worker itself may wait."""

@@ -54,7 +54,7 @@ class ErasureKind(StrEnum):
 
 
 class Event(StrEnum):
-    """What the outbox tells: thresholds count it, webhooks hand it out."""
+    """What the outbox tells; webhooks hand it out."""
 
     FEEDBACK_CREATED = "feedback.created"
     PREFERENCE_CREATED = "preference.created"

@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Index, Integer, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
+from shared.contracts.schedules import Firing
 from shared.contracts.values import FeedbackType, Outcome, PersonKind, RolloutStatus, Side, Thumb
 from shared.db import rows
 from shared.db.columns import (
@@ -268,7 +269,11 @@ class Job(rows.WorkColumns, table=True):
 
 
 class Schedule(SQLModel, table=True):
+    """What is due when, and what came of it the last time."""
+
     __tablename__ = "rlhf_schedules"
+    __table_args__ = (one_of("last_outcome", Firing),)
+
     project_id: int = project_key()
     name: str = Field(primary_key=True)
     cron: str | None = None
@@ -276,7 +281,12 @@ class Schedule(SQLModel, table=True):
     time_zone: str = defaulted("UTC")
     next_at: datetime | None = moment_field()
     run: Json = json_field("{}")
+    queue: str = defaulted("cpu")
+    priority: int = defaulted(0)
     enabled: bool = flag(default=True)
+    last_due_at: datetime | None = moment_field()
+    last_outcome: str | None = None
+    last_id: uuid.UUID | None = None
 
 
 class ModelVersion(rows.Stored, table=True):

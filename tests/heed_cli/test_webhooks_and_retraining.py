@@ -78,9 +78,9 @@ async def test_a_threshold_is_set_listed_and_taken_away(heed):
     await heed("retrain", "off", "reward-tracing")
 
     assert "0 of 1000" in listed
-    assert re.search(r"reward-tracing +0 of 50 +tracing", listed)
+    assert re.search(r"reward-tracing +at its threshold +0 of 50 new of tracing", listed)
     assert "tracing" not in await heed("retrain", "list")
-    assert "heed retrain list" in await heed.refused("retrain", "off", "missing")
+    assert "heed schedules list" in await heed.refused("retrain", "off", "missing")
 
 
 async def test_retrain_alone_says_what_it_wants(heed):
@@ -90,7 +90,9 @@ async def test_retrain_alone_says_what_it_wants(heed):
 async def test_a_threshold_for_any_task_is_listed_as_one(heed):
     await heed("retrain", "--every", "100", "--any-task")
 
-    assert re.search(r"reward-any-task +0 of 100 +any one", await heed("retrain", "list"))
+    listed = await heed("retrain", "list")
+
+    assert re.search(r"reward-any-task +at its threshold +0 of 100 new of any task", listed)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,7 @@ async def test_a_threshold_for_any_task_is_listed_as_one(heed):
         (("--every", "100", "--any-task", "--task", "rag"), "--any-task"),
         (("--every", "100", "--model", "m" * 101), "--model"),
         (("--every", "100", "--name", ""), "--name"),
+        (("--every", "100", "--task", "two words"), "--name"),
     ],
 )
 async def test_a_threshold_that_means_nothing_is_refused_in_one_line(heed, given, said):

@@ -1,86 +1,43 @@
 """A training run whenever so many new samples have come, and only then."""
 
 import asyncio
-from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlmodel import col
 
-from services.feedback_api.thresholds import (
-    Span,
-    Threshold,
-    Thresholds,
-    list_thresholds,
-    remove_threshold,
-    samples,
-    set_threshold,
-)
+from services.trainer.schedules.scheduler import Scheduler
+from shared.contracts.schedules import Threshold
 from shared.contracts.training import RunKind, TrainingRequest
-from shared.contracts.values import RunStatus
-from shared.db.tables import Consent, Dataset, Feedback, Preference, Schedule, TrainingRun
-from shared.errors import NotFound
+from shared.db.tables import Consent, Feedback, Preference, Schedule, TrainingRun
 from shared.ids import new_id
+from shared.schedules.samples import Span, samples
+from shared.schedules.stored import Owner, remove_schedule
 
 RUN = TrainingRequest(kind=RunKind.REWARD_EMBEDDING, recipe={"min_rated": 2})
 
 
-@dataclass
 class Retraining:
-    """Thresholds of one deployment, rows that come in, and the runs that come out."""
+    """Schedules by a threshold alone, looked at every five seconds."""
 
-    sessions: async_sessionmaker[AsyncSession]
-    thresholds: Thresholds = field(init=False)
+    def __init__(self, clockwork: Any) -> None:
+        self.clockwork = clockwork
+        self.post, self.counted = clockwork.post, clockwork.counted
+        self.runs, self.train = clockwork.runs, clockwork.train
 
-    def __post_init__(self) -> None:
-        self.thresholds = Thresholds(self.sessions)
-
-    async def every(
-        self, samples: int, task: str | None = None, name: str = "reward", *, any_task: bool = False
-    ) -> None:
-        """Set a threshold."""
-        async with self.sessions.begin() as session:
-            threshold = Threshold(new_samples=samples, task_type=task, any_task=any_task)
-            await set_threshold(session, name, threshold, RUN, project_id=1, actor="tests")
-
-    async def post(self, count: int = 1, table: Any = Feedback, **given: Any) -> None:
-        """Commit consented rows."""
-        async with self.sessions.begin() as session:
-            session.add_all(_row(table, given) for _ in range(count))
-
-    async def runs(self) -> list[TrainingRun]:
-        """The runs that wait, oldest first."""
-        async with self.sessions() as session:
-            found = await session.scalars(select(TrainingRun).order_by(col(TrainingRun.id)))
-            return list(found)
+    async def every(self, samples: int, name: str = "reward", **given: Any) -> None:
+        await self.clockwork.set(name, threshold={"samples": samples, **given}, run=RUN)
 
     async def check(self) -> int:
-        """Look once, as one process does every few seconds."""
-        return await self.thresholds.check()
-
-    async def counted(self) -> list[int]:
-        """How far each threshold is, as people are shown it."""
-        async with self.sessions() as session:
-            return [standing.count for standing in await list_thresholds(session, 1)]
-
-
-def _row(table: Any, given: dict[str, Any]) -> Any:
-    unique = new_id().hex
-    values: dict[str, Any] = {"target": unique, "clinician_id": unique, "consent_training": True}
-    if table is Feedback:
-        values |= {"feedback_id": unique}
-    else:
-        values |= {"preference_id": unique, "prompt": "p", "response_a": "a", "response_b": "b"}
-        values |= {"outcome": "a", "preferred": "a"}
-    return table(**values | given)
+        """Look once; how many schedules started a run or joined one."""
+        return len(await self.clockwork.later(seconds=5))
 
 
 @pytest.fixture
-def retraining(sessions):
-    return Retraining(sessions)
+def retraining(clockwork):
+    return Retraining(clockwork)
 
 
 async def test_a_run_is_enqueued_at_exactly_so_many_samples(retraining):
@@ -174,7 +131,7 @@ async def test_consent_withdrawn_after_counting_counts_no_more(retraining, sessi
 
 
 async def test_consent_that_is_given_again_counts_again(retraining, sessions):
-    retraining.thresholds.recount_s = 0
+    retraining.clockwork.scheduler.tallies.recount_after = timedelta(0)
     await retraining.every(2)
     for granted in (True, False):
         async with sessions.begin() as session:
@@ -201,7 +158,7 @@ async def test_a_changed_row_is_not_counted_twice(retraining, sessions):
 
 
 async def test_a_task_has_its_own_count(retraining):
-    await retraining.every(2, task="tracing")
+    await retraining.every(2, task_type="tracing")
     await retraining.post(5)
     await retraining.post(1, task_type="tracing")
     before = await retraining.check()
@@ -238,7 +195,7 @@ async def test_after_any_task_had_enough_all_begin_anew(retraining):
 
 async def test_a_threshold_that_cannot_be_looked_at_holds_up_no_other(retraining, sessions):
     async with sessions.begin() as session:
-        session.add(Schedule(name="a-broken-one", threshold={"new_samples": 1}, run={}))
+        session.add(Schedule(name="a-broken-one", threshold={"samples": 1}, run={}))
     await retraining.every(1)
     await retraining.post(1)
 
@@ -248,18 +205,8 @@ async def test_a_threshold_that_cannot_be_looked_at_holds_up_no_other(retraining
 async def test_only_rows_after_the_last_training_count(retraining, sessions):
     await retraining.post(3)
     async with sessions.begin() as session:
-        watermark = await session.scalar(text("SELECT pg_current_xact_id()::text::bigint"))
-        dataset = Dataset(name="d", sha256="", uri="", rows=3, watermark=watermark)
-        session.add(dataset)
-        await session.flush()
-        session.add(
-            TrainingRun(
-                kind=RUN.kind,
-                params=RUN.model_dump(mode="json"),
-                status=RunStatus.SUCCEEDED,
-                dataset_id=dataset.id,
-            )
-        )
+        session.add(TrainingRun(kind=RUN.kind, params=RUN.model_dump(mode="json")))
+    await retraining.train()
     await retraining.every(3)
     await retraining.post(2)
     before = await retraining.check()
@@ -272,7 +219,7 @@ async def test_rows_of_open_transactions_are_counted_when_they_are_settled(retra
     await retraining.every(2)
     await retraining.check()
     async with sessions.begin() as older:
-        older.add(_row(Feedback, {}))
+        older.add(_row())
         await older.flush()
         await retraining.post(1)
         before = await retraining.check()
@@ -283,11 +230,11 @@ async def test_rows_of_open_transactions_are_counted_when_they_are_settled(retra
 async def test_several_processes_enqueue_one_run(retraining, sessions):
     await retraining.every(10)
     await retraining.post(10)
-    several = [Thresholds(sessions) for _ in range(4)]
+    several = [Scheduler(sessions) for _ in range(6)]
 
-    reached = await asyncio.gather(*(thresholds.check() for thresholds in several))
+    reached = await asyncio.gather(*(one.tick(retraining.clockwork.now) for one in several))
 
-    assert sum(reached) == 1
+    assert len([fired for found in reached for fired in found]) == 1
     assert len(await retraining.runs()) == 1
 
 
@@ -295,7 +242,7 @@ async def test_a_count_goes_on_after_a_restart(retraining, sessions):
     await retraining.every(3)
     await retraining.post(2)
     await retraining.check()
-    retraining.thresholds = Thresholds(sessions)
+    retraining.clockwork.scheduler = Scheduler(sessions)
     await retraining.post(1)
 
     assert await retraining.check() == 1
@@ -315,25 +262,10 @@ async def test_setting_a_threshold_again_keeps_where_it_counts_from(retraining):
 async def test_a_threshold_that_was_taken_away_counts_no_more(retraining, sessions):
     await retraining.every(1)
     async with sessions.begin() as session:
-        await remove_threshold(session, "reward", project_id=1, actor="tests")
+        await remove_schedule(session, "reward", Owner(1, "tests"))
     await retraining.post(1)
 
     assert await retraining.check() == 0
-
-
-async def test_taking_away_what_is_not_there_says_so(sessions):
-    with pytest.raises(NotFound, match="heed retrain list"):
-        async with sessions.begin() as session:
-            await remove_threshold(session, "nothing", project_id=1, actor="tests")
-
-
-async def test_a_schedule_without_threshold_is_left_alone(retraining, sessions):
-    async with sessions.begin() as session:
-        session.add(Schedule(name="nightly", cron="0 3 * * *", run=RUN.model_dump(mode="json")))
-    await retraining.post(5)
-
-    assert await retraining.check() == 0
-    assert await retraining.counted() == []
 
 
 async def test_the_count_reads_the_index_and_not_the_table(retraining, sessions):
@@ -347,7 +279,7 @@ async def test_the_count_reads_the_index_and_not_the_table(retraining, sessions)
     await retraining.post(20)
     async with sessions.begin() as session:
         await session.execute(text("ANALYZE rlhf_feedback"))
-        counting = samples(Feedback, 1, Threshold(new_samples=1000), Span(0, 10**9)).compile(
+        counting = samples(Feedback, 1, Threshold(samples=1000), Span(0, 10**9)).compile(
             dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True}
         )
         connection = await session.connection()
@@ -356,17 +288,6 @@ async def test_the_count_reads_the_index_and_not_the_table(retraining, sessions)
         assert "ix_rlhf_feedback_samples" in "\n".join(plan)
 
 
-async def test_the_running_api_looks_at_thresholds(
-    client, project, shared_sessions, rows, eventually
-):
-    async with shared_sessions.begin() as session:
-        await set_threshold(
-            session, "r", Threshold(new_samples=2), RUN, project_id=project, actor="tests"
-        )
-    for number in range(2):
-        await client.post("/feedback", json={"prompt": "p", "response": str(number), "rating": 4})
-
-    async def is_enqueued() -> bool:
-        return len(await rows(TrainingRun)) == 1
-
-    assert await eventually(is_enqueued)
+def _row() -> Feedback:
+    unique = new_id().hex
+    return Feedback(target=unique, feedback_id=unique, clinician_id=unique, consent_training=True)

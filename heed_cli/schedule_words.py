@@ -1,0 +1,107 @@
+"""Schedules in words: from options to what is stored, and from there to a line of a table."""
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from rich.text import Text
+
+from heed_cli.workplace import this_command
+from shared.contracts.schedules import MonitoringRequest, ScheduleIn
+from shared.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from shared.schedules.stored import Standing
+
+Written = dict[str, Any]
+_THRESHOLD = ("samples", "task_type", "any_task", "in_total")
+_RUN = ("kind", "model_name", "recipe")
+
+
+def merged(before: Written, **options: Any) -> Written:
+    """A schedule as it was, with the options that are given in their places."""
+    given = {name: value for name, value in options.items() if value is not None}
+    counted = {name: given.pop(name) for name in _THRESHOLD if name in given}
+    run = {name: given.pop(name) for name in _RUN if name in given}
+    old = before.get("run", {})
+    values = before | given
+    if counted:
+        values["threshold"] = (before.get("threshold") or {}) | counted
+    if run:
+        stays = old if run.get("kind") in (None, old.get("kind")) else {}
+        is_monitoring = (stays | run).get("kind") == "monitoring"
+        values["run"] = stays | run | ({} if is_monitoring else {"command": this_command()})
+    return values
+
+
+def checked(values: Written) -> ScheduleIn:
+    """The schedule.
+
+    Raises:
+        InvalidInput: it makes no sense; the message is one line.
+    """
+    try:
+        return ScheduleIn.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        named = [str(part) for part in first["loc"] if part not in ("training", "monitoring")]
+        where = f"{'.'.join(named)} is wrong: " if named else ""
+        said = first["msg"].removeprefix("Value error, ")
+        raise InvalidInput(f"This schedule cannot be: {where}{said}.") from None
+
+
+def parameters(given: list[str] | None) -> dict[str, str] | None:
+    """Parameters given as name=value; None for none.
+
+    Raises:
+        InvalidInput: one is not of this form.
+    """
+    parts = [one.partition("=") for one in given or []]
+    for name, equals, _ in parts:
+        if not (name and equals):
+            raise InvalidInput(f"--set {name} is not of the form name=value.")
+    return {name: value for name, _, value in parts} or None
+
+
+def row_of(standing: "Standing") -> list[str | Text]:
+    """Name, clock, next time, samples, what it starts, what came of the last time, on or off."""
+    schedule, wanted = standing.schedule, standing.wanted
+    is_waiting = schedule.enabled and schedule.next_at is not None
+    next_at = f"{schedule.next_at:%Y-%m-%d %H:%M} UTC" if is_waiting else ""
+    last = (schedule.last_outcome or "").replace("_", " ")
+    state = Text("on", "green") if schedule.enabled else Text("off", "red")
+    counted = samples(wanted, standing.counted)
+    return [schedule.name, clock(wanted), next_at, counted, starts(wanted), last, state]
+
+
+def clock(wanted: ScheduleIn) -> str:
+    """When it is due."""
+    return f"{wanted.cron} {wanted.time_zone}" if wanted.cron else "at its threshold"
+
+
+def samples(wanted: ScheduleIn, counted: int | None = None) -> str:
+    """How many samples it wants, and how many there are."""
+    threshold = wanted.threshold
+    if threshold is None:
+        return ""
+    so_far = "" if counted is None else f"{counted} of "
+    which = "in total" if threshold.in_total else "new"
+    task = (
+        "of any task"
+        if threshold.any_task
+        else (f"of {threshold.task_type}" if threshold.task_type else "")
+    )
+    return " ".join(filter(None, (f"{so_far}{threshold.samples}", which, task)))
+
+
+def starts(wanted: ScheduleIn) -> str:
+    """What it starts."""
+    run = wanted.run
+    return run.kind if isinstance(run, MonitoringRequest) else f"{run.model_name} ({run.kind})"
+
+
+def in_words(wanted: ScheduleIn) -> str:
+    """What it starts and when, as one clause."""
+    at = f"at {clock(wanted)}" if wanted.cron else ""
+    enough = f"{samples(wanted)} samples" if wanted.threshold else ""
+    joined = " if there are ".join(filter(None, (at, enough))) if at else f"at {enough}"
+    return f"starts {starts(wanted)} {joined}"

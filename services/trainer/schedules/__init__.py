@@ -1,0 +1,1 @@
+"""The scheduler: what is due is enqueued, exactly once by however many of it there are."""
