@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -105,14 +105,27 @@ class FolderStore:
         ]
 
     @contextmanager
-    def workspace(self, name: str | None = None) -> Iterator[Path]:
-        """A folder for work in progress, locked while in use and removed afterwards."""
+    def workspace(
+        self,
+        name: str | None = None,
+        *,
+        keep_after: Callable[[BaseException], bool] = lambda _: False,
+    ) -> Iterator[Path]:
+        """A folder for work in progress, locked while in use and removed afterwards.
+
+        One that is named stays after an error of which `keep_after` says so, for whoever goes on.
+        """
         place = self.root / _PARTIAL / (name or new_id().hex)
         handle = _lock_new_folder(place)
+        is_kept = False
         try:
             yield place
+        except BaseException as error:
+            is_kept = keep_after(error)
+            raise
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            if not is_kept:
+                shutil.rmtree(place, ignore_errors=True)
             os.close(handle)
 
     def remove_partial(

@@ -8,21 +8,46 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from services.trainer.progress import stop_requested
 from services.trainer.trained import Progress
 
 _SHOWN = frozenset({"loss", "accuracy", "epoch", "eval_loss", "eval_accuracy", "learning_rate"})
 
 
 class ProgressReport(TrainerCallback):
-    """Hands each logged step to `progress`, which may raise to stop the run."""
+    """Tells `progress` of every step and of what is logged; it may raise to stop the run.
+
+    A run that is asked to stop saves after the step it is in, and ends when that is done. The
+    last step of an epoch is saved by the epoch's end, after its evaluation: a run that went on
+    from before would skip it. `should_training_stop` stays unset, since a checkpoint that says so
+    is one of a run that has come to its end.
+    """
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._progress(_done(state), "train", {"step": state.global_step})
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if stop_requested(self._progress):
+            control.should_save = control.should_save or not float(state.epoch).is_integer()
+        else:
+            self._progress(_done(state), "train", {"step": state.global_step})
+
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         numbers = {name: float(value) for name, value in (logs or {}).items() if name in _SHOWN}
-        done = 0.05 + 0.85 * state.global_step / max(state.max_steps, 1)
-        self._progress(done, "train", numbers)
+        if not stop_requested(self._progress):
+            self._progress(_done(state), "train", {"step": state.global_step, **numbers})
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if stop_requested(self._progress):
+            self._progress(_done(state), "train", {"step": state.global_step})
+
+
+def _done(state: Any) -> float:
+    """The share of a run that its training loop has behind it."""
+    return 0.1 + 0.8 * float(state.global_step / max(state.max_steps, 1))
 
 
 class StepsWithinEpochs(TrainerCallback):

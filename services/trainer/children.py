@@ -6,6 +6,7 @@ A child has its own process group and dies with the worker.
 import asyncio
 import os
 import signal
+import socket
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
@@ -13,10 +14,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
+from services.trainer.run_logs import read_tail
 from shared.db.tables import Job, TrainingRun
 from shared.folders import make_private
 
-_LAST_CHARS = 2000
+_LAST_BYTES = 2000
 
 
 @asynccontextmanager
@@ -26,7 +28,9 @@ async def child_for(
     """A child process doing claimed work; it and all its children are gone afterwards."""
     make_private(log_path.parent)
     asked = (option, work.id, "--attempt", work.attempt, "--parent", os.getpid())
-    with log_path.open("wb") as sink:
+    with log_path.open("ab") as sink:
+        sink.write(f"--- attempt {work.attempt} of {work.id} on {socket.gethostname()}\n".encode())
+        sink.flush()
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "services.trainer", *map(str, asked)),
             stdin=asyncio.subprocess.DEVNULL,
@@ -42,9 +46,15 @@ async def child_for(
         await child.wait()
 
 
+def ask_to_end(child: Process) -> None:
+    """Tell a child's first process to save what it has and to end; the others are its own."""
+    with suppress(ProcessLookupError):
+        child.send_signal(signal.SIGTERM)
+
+
 def how_it_ended(status: int, log_path: Path) -> str:
     """The exit status in words, and the last that the child wrote."""
-    return f"{_described(status)}\n{_last_lines(log_path)}".strip()
+    return f"{_described(status)}\n{read_tail(log_path, _LAST_BYTES)}".strip()
 
 
 def _described(status: int) -> str:
@@ -53,7 +63,3 @@ def _described(status: int) -> str:
     name = signal.Signals(-status).name
     hint = " (out of memory?)" if name == "SIGKILL" else ""
     return f"The process was killed by {name}{hint}."
-
-
-def _last_lines(log_path: Path) -> str:
-    return log_path.read_text(encoding="utf-8", errors="replace")[-_LAST_CHARS:]

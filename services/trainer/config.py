@@ -62,6 +62,19 @@ class TrainerSettings(Settings):
         "cpu", description="Queues the worker takes runs from, separated by commas."
     )
 
+    worker_grace_s: float = Field(
+        30.0,
+        ge=0,
+        description="Seconds a run that is cancelled, or whose worker is told to stop, may take to "
+        "save a checkpoint before it is killed.",
+    )
+    keep_stopped_days: float = Field(
+        7.0,
+        ge=0,
+        description="Days that the checkpoints of a cancelled or failed run are kept, so that it "
+        "can be resumed.",
+    )
+
     @property
     def queues(self) -> list[str]:
         """The queues the worker takes runs from."""

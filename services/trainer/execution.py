@@ -25,10 +25,16 @@ from shared.contracts.training import TrainingRequest
 from shared.contracts.values import RunStatus
 from shared.db.audit import person_name
 from shared.db.tables import TrainingRun
-from shared.errors import ConfigError, HeedError, RunInterrupted, Unavailable
+from shared.errors import (
+    ConfigError,
+    DatabaseUnavailable,
+    HeedError,
+    RunInterrupted,
+    Unavailable,
+)
 from shared.jobs import FOREGROUND, finish, start_foreground
 
-EXIT_REFUSED, EXIT_LOST = 2, 3
+EXIT_REFUSED, EXIT_LOST, EXIT_STOPPED, EXIT_UNAVAILABLE = 2, 3, 4, 5
 
 Notice = Callable[[str], None]
 
@@ -66,19 +72,26 @@ def train_here(
 
 
 def work_on(settings: TrainerSettings, url: str, run_id: uuid.UUID, attempt: int) -> int:
-    """Execute a run that the worker claimed, as its child process; the exit status."""
-    with _workplace(settings, url) as (portal, workplace):
-        run = portal.call(_claimed, workplace, run_id, attempt)
-        if run is None:
-            return EXIT_LOST
-        try:
-            _attempt(Desk(run, workplace, portal), Reporter())
-        except RunInterrupted:
-            return EXIT_LOST
-        except Unavailable:
-            raise
-        except HeedError:
-            return EXIT_REFUSED  # the row says why; trying again would not help
+    """Execute a run that the worker claimed, as its child process; the exit status.
+
+    SIGTERM lets it save a checkpoint and end; its row stays the worker's to close.
+    """
+    reporter = Reporter()
+    signal.signal(signal.SIGTERM, lambda *_: reporter.ask_to_stop("The run was told to stop."))
+    try:
+        with _workplace(settings, url) as (portal, workplace):
+            run = portal.call(_claimed, workplace, run_id, attempt)
+            if run is None:
+                return EXIT_LOST
+            _attempt(Desk(run, workplace, portal), reporter)
+    except RunInterrupted:
+        return EXIT_STOPPED if reporter.stop_requested else EXIT_LOST
+    except DatabaseUnavailable:
+        return EXIT_UNAVAILABLE
+    except Unavailable:
+        raise
+    except HeedError:
+        return EXIT_REFUSED  # the row says why; trying again would not help
     return 0
 
 
@@ -156,7 +169,8 @@ def _attempt(desk: Desk, reporter: Reporter) -> Finished:
         command = desk.request.command or "the same command"
         raise RunInterrupted(f"Interrupted; nothing is half-written. Again: {command}") from None
     except RunInterrupted as error:
-        _close(desk, RunStatus.CANCELLED, error.detail)
+        if desk.run.queue == FOREGROUND:  # a worker's run is the worker's to close
+            _close(desk, RunStatus.CANCELLED, error.detail)
         raise
     except Unavailable:
         raise  # the row can be closed by nobody now; it is found interrupted later
@@ -164,7 +178,7 @@ def _attempt(desk: Desk, reporter: Reporter) -> Finished:
         _close(desk, RunStatus.FAILED, error.detail)
         raise
     except Exception as error:
-        if desk.run.queue == FOREGROUND:  # a worker's run is the worker's to retry
+        if desk.run.queue == FOREGROUND:  # else the worker tries again
             _close(desk, RunStatus.FAILED, where(error))
         raise
 

@@ -32,7 +32,8 @@ from services.trainer.queries import find_dataset
 from services.trainer.snapshots import freeze, freeze_feedback, load_dataset
 from services.trainer.splits import group_by_secret
 from services.trainer.trained import TrainedReward
-from services.trainer.workplace import Workplace, code_version, run_folder
+from services.trainer.work_folders import work_folder
+from services.trainer.workplace import Workplace, code_version
 from shared import registry
 from shared.contracts.training import TrainingRequest
 from shared.contracts.values import RunStatus
@@ -113,7 +114,7 @@ def execute(desk: Desk, reporter: Reporter) -> Finished:
         dataset = load_frozen(desk, frozen)
         if "split" not in frozen.filters:  # else it was frozen without leaks, or knowingly
             require_no_leaks(dataset)
-        with desk.workplace.store.workspace(run_folder(desk.run.id)) as folder:
+        with work_folder(desk.workplace.store, desk.run.id, dataset.snapshot_hash) as folder:
             trained = train_reward(
                 desk.request,
                 dataset,

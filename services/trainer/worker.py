@@ -14,6 +14,7 @@ from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -192,7 +193,7 @@ class Worker:
             RunInterrupted: the claim is lost. A child that closed its row just now is waited for.
         """
         lines = tail.due(time.monotonic())
-        known = {"log_tail": lines} if lines is not None else {}
+        known: dict[str, Any] = {} if lines is None else {"log_tail": lines}
         try:
             async with self._workplace.sessions.begin() as session:
                 control = await renew(session, run, log_uri=log_uri(tail.path), **known)

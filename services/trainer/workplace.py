@@ -2,14 +2,16 @@
 
 import hashlib
 import time
+import uuid
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
@@ -87,17 +89,23 @@ async def tidy(workplace: Workplace) -> list[TrainingRun]:
     """Mark silent runs as interrupted; clear away what they left half-written, and old logs."""
     async with workplace.sessions.begin() as session:
         interrupted = await mark_interrupted(session, TrainingRun)
-        alive = await session.scalars(
-            select(col(TrainingRun.id)).where(
-                col(TrainingRun.status).in_([RunStatus.QUEUED, RunStatus.RUNNING])
-                | (col(TrainingRun.attempt) < col(TrainingRun.max_attempts))
-                & (col(TrainingRun.status) == RunStatus.INTERRUPTED)
-            )
-        )
-    going_on = {run_folder(run_id) for run_id in alive}
-    workplace.store.remove_partial(keep=going_on)
-    _remove_old_logs(workplace.settings.data_dir / "logs", keep=going_on)
+        going_on = await session.scalars(_may_go_on(workplace.settings.keep_stopped_days))
+    kept = {run_folder(run_id) for run_id in going_on}
+    workplace.store.remove_partial(keep=kept)
+    _remove_old_logs(workplace.settings.data_dir / "logs", keep=kept)
     return interrupted
+
+
+def _may_go_on(keep_stopped_days: float) -> Select[uuid.UUID]:
+    """Runs that will go on from their checkpoints, or that somebody may yet resume."""
+    status, ended = col(TrainingRun.status), col(TrainingRun.finished_at)
+    return select(col(TrainingRun.id)).where(
+        status.in_([RunStatus.QUEUED, RunStatus.RUNNING])
+        | (col(TrainingRun.attempt) < col(TrainingRun.max_attempts))
+        & (status == RunStatus.INTERRUPTED)
+        | status.in_([RunStatus.CANCELLED, RunStatus.FAILED])
+        & (ended > func.now() - timedelta(days=keep_stopped_days))
+    )
 
 
 def run_log(settings: TrainerSettings, run_id: object) -> Path:

@@ -128,7 +128,7 @@ def tune(
     if head_first:
         fit = partial(fit_head, model, collator, kept, held, batch_size=size, known=known)
         head, start = _fit_or_read_head(model, work, fit), _trained_weights(model)
-        progress(0.1, "train", {"eval_loss": head.loss})
+        progress(0.1, "head", {"eval_loss": head.loss})
     state = _train_to_the_end(trainer, model, newest_whole_checkpoint(work))
     best = math.inf if state.best_metric is None else state.best_metric
     if head and not best < head.loss:
