@@ -30,6 +30,43 @@ class Settings(BaseSettings):
     artifact_dir: Path | None = Field(
         None, description="Folder of datasets and models; default: `artifacts` in the data dir."
     )
+    artifact_url: str | None = Field(
+        None,
+        pattern=r"^s3://[A-Za-z0-9][A-Za-z0-9.-]+(/[A-Za-z0-9._-]+)*/?$",
+        description="Bucket of datasets and models, `s3://bucket/prefix`, in place of the folder: "
+        "docs/artifact-store.md.",
+    )
+    artifact_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^/\s]+/?$",
+        description="Address of the server that has the bucket, such as MinIO; empty means "
+        "AWS_ENDPOINT_URL, or Amazon's.",
+    )
+    artifact_region: str | None = Field(
+        None, description="Region of the bucket; empty means AWS_REGION, or us-east-1."
+    )
+    artifact_access_key_id: SecretStr | None = Field(
+        None,
+        description="Who reads and writes the bucket; empty means AWS_ACCESS_KEY_ID, or the "
+        "machine's own role.",
+    )
+    artifact_secret_access_key: SecretStr | None = Field(
+        None, description="Its secret; empty means AWS_SECRET_ACCESS_KEY, or the machine's role."
+    )
+    artifact_cache_dir: Path | None = Field(
+        None,
+        description="Folder of copies of what lies in the bucket; default: `artifact-cache` in the "
+        "data dir.",
+    )
+    artifact_cache_bytes: int = Field(
+        50_000_000_000,
+        ge=0,
+        description="Bytes the copies may take; those used longest ago go first, never one used "
+        "within the hour. 0: no limit.",
+    )
+    artifact_patience_s: float = Field(
+        60, ge=0, description="How long a request to the bucket is tried again, seconds."
+    )
     secret_key: SecretStr | None = Field(
         None,
         description="Keys the MACs, pseudonyms and signatures, at least 32 characters; "
@@ -60,7 +97,7 @@ class Settings(BaseSettings):
         "INFO", description="Least level of log lines that are written."
     )
 
-    @field_validator("data_dir", "artifact_dir", "encryption_key_file")
+    @field_validator("data_dir", "artifact_dir", "artifact_cache_dir", "encryption_key_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value else value
@@ -76,6 +113,11 @@ class Settings(BaseSettings):
     def artifacts(self) -> Path:
         """The folder of datasets and models."""
         return self.artifact_dir or self.data_dir / "artifacts"
+
+    @property
+    def artifact_cache(self) -> Path:
+        """The folder of copies of what lies in a bucket."""
+        return self.artifact_cache_dir or self.data_dir / "artifact-cache"
 
 
 def load_settings(kind: type[S], **given: object) -> S:

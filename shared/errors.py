@@ -16,6 +16,7 @@
     ├── Unavailable                   something Heed needs is not there        (503)
     │   ├── DatabaseUnavailable       Postgres cannot be reached
     │   ├── SchemaOutdated            the database needs `heed migrate`
+    │   ├── StoreUnavailable          the bucket of artifacts cannot be reached
     │   └── KeyMissing                no master key opens the stored texts
     ├── NotEnoughData                 too few rows to train or to judge        (422)
     ├── ArtifactError                 a stored model cannot be trusted or read (500)
@@ -171,6 +172,13 @@ class SchemaOutdated(Unavailable):
 
     code = "schema_outdated"
     title = "The database needs a migration"
+
+
+class StoreUnavailable(Unavailable):
+    """The bucket that artifacts lie in cannot be reached."""
+
+    code = "artifact_store_unavailable"
+    title = "The artifact store cannot be reached"
 
 
 class KeyMissing(Unavailable):

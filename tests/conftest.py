@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
@@ -20,6 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 import shared
 from shared.db import embedded
 from shared.db.engine import create_engine, create_sessions
+
+if TYPE_CHECKING:
+    from tests.support.s3 import Place
 
 REPOSITORY = Path(shared.__file__).parents[1]
 
@@ -119,6 +123,23 @@ async def sessions(database_url: str) -> AsyncIterator[async_sessionmaker[AsyncS
     engine = create_engine(database_url)
     yield create_sessions(engine)
     await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The URL of a server that speaks S3."""
+    from tests.support.s3 import s3_server
+
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def s3(s3_endpoint: str) -> "Place":
+    """A bucket of the test's own."""
+    from tests.support.s3 import new_place
+
+    return new_place(s3_endpoint)
 
 
 @asynccontextmanager
