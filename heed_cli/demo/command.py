@@ -106,6 +106,7 @@ def _deployment(data_dir: Path) -> Deployment:
         data_dir=folder,
         database_url=None,
         artifact_dir=None,
+        artifact_url=None,
         secret_key=None,
         feedback_host="127.0.0.1",
         reward_host="127.0.0.1",

@@ -6,11 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
-from services.reward_service.config import RewardSettings
 from services.reward_service.deps import PrincipalDep
 from services.reward_service.live_models import Find
 from services.reward_service.references import Reference
-from shared.artifacts import FolderStore
+from shared.artifacts import ArtifactStore
 from shared.contracts.audit import AUDIT_FILE, CARD_FILE, AuditReport, Plot
 from shared.errors import (
     ArtifactError,
@@ -39,7 +38,7 @@ class Cards:
     """Reads the cards of the versions that the registry knows."""
 
     find: Find
-    settings: RewardSettings
+    store: ArtifactStore
     secret: bytes
 
     async def read(self, reference: Reference, file: str) -> bytes:
@@ -49,6 +48,7 @@ class Cards:
             NotFound: there is no such version, or it came without such a file.
             ArtifactError: the artifact is missing or was changed.
             DatabaseUnavailable: Postgres cannot be reached.
+            StoreUnavailable: the bucket that it lies in cannot be reached.
         """
         version = await self.find(reference)
         if version is None:
@@ -61,7 +61,7 @@ class Cards:
     def _read(self, uri: str, project_id: int, file: str) -> bytes:
         from shared.ml.signed_files import read_signed
 
-        folder = FolderStore(self.settings.artifacts, project_id).path(uri)
+        folder = self.store.of_project(project_id).path(uri)
         return read_signed(folder, file, secret=self.secret)
 
 

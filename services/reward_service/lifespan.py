@@ -22,7 +22,7 @@ from services.reward_service.references import Reference
 from services.reward_service.scoring import Scoring
 from services.reward_service.waiting import Limits
 from shared import keys, registry
-from shared.artifacts import FolderStore
+from shared.artifacts import open_store
 from shared.db.connect import resolve_database_url
 from shared.db.engine import create_engine, create_sessions
 from shared.db.faults import reaching_database
@@ -48,15 +48,14 @@ async def lifespan(app: FastAPI, *, settings: RewardSettings) -> AsyncIterator[M
         await _refuse_foreign(engine, sessions, secret)
         metrics = ServingMetrics(app.state.metrics)
         vectors = EmbeddingCache(settings.reward_cache_bytes)
-        how = How(
-            FolderStore(settings.artifacts), secret, settings.reward_engine, wrap=vectors.wrap
-        )
+        store = open_store(settings)
+        how = How(store, secret, settings.reward_engine, wrap=vectors.wrap)
         cache, live = KeyCache(sessions), _live_models(settings, sessions, how, metrics)
         metrics.registry.register(MemoryCollector(live.in_memory, vectors))
         threads = _scoring_threads(settings, metrics, vectors)
         async with _following(url, cache, live), threads as batcher:
             scoring = Scoring(live, batcher, metrics)
-            cards = Cards(partial(find_version, sessions), settings, secret)
+            cards = Cards(partial(find_version, sessions), store, secret)
             yield {"service": Service(settings, cache, live, scoring), "cards": cards}
     finally:
         await engine.dispose()

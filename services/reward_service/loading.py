@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from shared.artifacts import FolderStore, folder_sha256
+from shared.artifacts import ArtifactStore, folder_sha256
 from shared.contracts.scoring import EngineChoice
 from shared.db.tables import ModelVersion
 from shared.errors import ArtifactError
@@ -29,7 +29,7 @@ class Loaded(NamedTuple):
 class How:
     """What decides how versions are opened: where they lie, who signed them, what computes."""
 
-    store: FolderStore
+    store: ArtifactStore
     secret: bytes
     engine: EngineChoice = "auto"
     wrap: Callable[[Encoder], Encoder] | None = None
@@ -40,6 +40,7 @@ def load_version(version: ModelVersion, how: How) -> Loaded:
 
     Raises:
         ArtifactError: the artifact is missing, changed, unsafe or scores differently.
+        StoreUnavailable: it is not on this machine, and the bucket it lies in is away.
     """
     from shared.ml.weights import weights_of
 

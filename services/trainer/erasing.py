@@ -21,7 +21,7 @@ from sqlmodel import col
 from services.trainer.lines import Line, count_lines, rows_of
 from services.trainer.snapshots import read_lines, store_snapshot
 from services.trainer.workplace import Workplace, run_folder, run_log, tidy
-from shared.artifacts import FolderStore
+from shared.artifacts import ArtifactStore
 from shared.contracts.values import RunStatus
 from shared.db.columns import Json
 from shared.db.tables import Dataset, Erasure, Job, Lineage, ModelVersion, TrainingRun
@@ -51,7 +51,7 @@ class Task:
     """
 
     workplace: Workplace
-    store: FolderStore
+    store: ArtifactStore
     erasure_id: uuid.UUID
     project_id: int
     row_ids: frozenset[str]
@@ -62,7 +62,7 @@ class Task:
         """The work that a claimed job asks for."""
         return cls(
             workplace,
-            FolderStore(workplace.store.root, job.project_id),
+            workplace.store.of_project(job.project_id),
             uuid.UUID(job.params["erasure_id"]),
             job.project_id,
             frozenset(job.params.get("row_ids", ())),
@@ -209,6 +209,7 @@ def _remove_traces(task: Task, runs: Sequence[uuid.UUID]) -> None:
     """Checkpoints, from which a run would go on with what it learned, and logs."""
     task.store.remove_partial(only={run_folder(run_id) for run_id in runs})
     for run_id in runs:
+        task.store.remove_checkpoints(run_id)
         run_log(task.workplace.settings, run_id).unlink(missing_ok=True)
 
 

@@ -32,7 +32,7 @@ from services.trainer.queries import (
     trainable_steps,
 )
 from services.trainer.splits import group_by_secret
-from shared.artifacts import FolderStore, file_sha256
+from shared.artifacts import ArtifactStore, file_sha256
 from shared.contracts.values import Event, Side
 from shared.db.events import announce
 from shared.db.tables import Dataset, DatasetRows
@@ -49,7 +49,7 @@ class Freezing:
     anything is stored.
     """
 
-    store: FolderStore
+    store: ArtifactStore
     secret: bytes
     splitting: Splitting
     cipher: FieldCipher
@@ -145,7 +145,7 @@ def membership_bits(seqs: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         yield chunk, bytes(chunks[chunk])
 
 
-def load_dataset(dataset: Dataset, store: FolderStore) -> RewardDataset:
+def load_dataset(dataset: Dataset, store: ArtifactStore) -> RewardDataset:
     """The comparisons and ratings of a frozen dataset.
 
     Raises:
@@ -154,7 +154,7 @@ def load_dataset(dataset: Dataset, store: FolderStore) -> RewardDataset:
     return read_snapshot(read_lines(dataset, store), dataset.sha256)
 
 
-def read_lines(dataset: Dataset, store: FolderStore) -> Iterator[Line]:
+def read_lines(dataset: Dataset, store: ArtifactStore) -> Iterator[Line]:
     """The lines of a dataset's file, once it is known to be what was frozen.
 
     Raises:
@@ -192,7 +192,7 @@ def _require_enough(evidence: Evidence, freezing: Freezing) -> None:
         )
 
 
-def store_snapshot(store: FolderStore, lines: Iterable[Line]) -> tuple[str, str]:
+def store_snapshot(store: ArtifactStore, lines: Iterable[Line]) -> tuple[str, str]:
     """Store the lines as the file of a dataset; its URI and its hash.
 
     Raises:

@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from services.trainer.workplace import run_folder
-from shared.artifacts import FolderStore
+from shared.artifacts import ArtifactStore
 from shared.errors import HeedError, RunInterrupted, Unavailable
 
 _LEARNED_FROM = "learned-from"
 
 
 @contextmanager
-def work_folder(store: FolderStore, run_id: object, dataset_sha256: str) -> Iterator[Path]:
+def work_folder(store: ArtifactStore, run_id: object, dataset_sha256: str) -> Iterator[Path]:
     """The run's folder, with the checkpoints of its earlier attempts on the same data.
 
     A process of an earlier attempt that still lives holds the folder's lock, so it is waited for:

@@ -1,5 +1,6 @@
 """What every training run needs at hand: settings, database, artifact store and secret."""
 
+import asyncio
 import hashlib
 import time
 import uuid
@@ -20,14 +21,16 @@ import shared.ml
 from services.trainer.config import TrainerSettings
 from services.trainer.placing import Splitting
 from services.trainer.snapshots import Freezing
-from shared.artifacts import FolderStore
+from shared.artifacts import ArtifactStore, open_store
 from shared.contracts.values import RunStatus
 from shared.db.engine import create_engine, create_sessions
 from shared.db.faults import reaching_database
 from shared.db.migrate import require_current
 from shared.db.secret_check import claim_or_refuse
 from shared.db.tables import TrainingRun
+from shared.errors import HeedError
 from shared.jobs import mark_interrupted
+from shared.logs import get_logger
 from shared.privacy import fingerprint, load_secret
 from shared.privacy.fields import FieldCipher, open_cipher
 
@@ -40,7 +43,7 @@ class Workplace:
 
     settings: TrainerSettings
     sessions: async_sessionmaker[AsyncSession]
-    store: FolderStore
+    store: ArtifactStore
     secret: bytes
     cipher: FieldCipher
 
@@ -80,20 +83,50 @@ async def open_workplace(settings: TrainerSettings, url: str) -> AsyncIterator[W
             await require_current(engine)
             await claim_or_refuse(sessions, fingerprint(secret))
         cipher = open_cipher(settings, sessions)
-        yield Workplace(settings, sessions, FolderStore(settings.artifacts), secret, cipher)
+        yield Workplace(settings, sessions, open_store(settings), secret, cipher)
     finally:
         await engine.dispose()
 
 
 async def tidy(workplace: Workplace) -> list[TrainingRun]:
     """Mark silent runs as interrupted; clear away what they left half-written, and old logs."""
+    known = await asyncio.to_thread(_look_at, workplace.store)  # before we ask which may go on
     async with workplace.sessions.begin() as session:
         interrupted = await mark_interrupted(session, TrainingRun)
         going_on = await session.scalars(_may_go_on(workplace.settings.keep_stopped_days))
     kept = {run_folder(run_id) for run_id in going_on}
     workplace.store.remove_partial(keep=kept)
+    over = [run_id for run_id in known if run_folder(run_id) not in kept]
+    await asyncio.to_thread(_remove_checkpoints, workplace.store, over)
     _remove_old_logs(workplace.settings.data_dir / "logs", keep=kept)
     return interrupted
+
+
+def _look_at(store: ArtifactStore) -> list[str]:
+    """The runs that have checkpoints in the store; copies of what was deleted there go first.
+
+    Nobody waits long for a bucket that is away: another look comes soon.
+    """
+    if not store.is_tidying_due():
+        return []
+    try:
+        store.forget_removed()
+        return store.runs_with_checkpoints()
+    except HeedError as error:
+        _log_untidy(error)
+        return []
+
+
+def _remove_checkpoints(store: ArtifactStore, runs: Collection[str]) -> None:
+    try:
+        for run_id in runs:
+            store.remove_checkpoints(run_id)
+    except HeedError as error:
+        _log_untidy(error)
+
+
+def _log_untidy(error: HeedError) -> None:
+    get_logger("trainer").warning("the artifact store was not tidied", error=error.detail)
 
 
 def _may_go_on(keep_stopped_days: float) -> Select[uuid.UUID]:

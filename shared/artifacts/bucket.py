@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Collection
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from shared.artifacts import transfer
@@ -20,12 +21,15 @@ from shared.artifacts.hashing import file_sha256, list_folder, list_text
 from shared.artifacts.objects import Bucket
 from shared.artifacts.partial import KeepAfter, held, keep_never, remove, remove_unheld
 from shared.errors import ArtifactError, MissingArtifact
+from shared.folders import make_private
 from shared.ids import new_id
 
 _FETCHING = ".fetching"
 _CHECKPOINTS = "checkpoints"
 _ABANDONED_S = 24 * 3600.0
 _TIDY_EVERY_S = 300.0
+_TIDIED = ".tidied"
+_QUICK_S = 2.0
 _PROBE = b"Heed was here."
 
 
@@ -36,7 +40,8 @@ class BucketStore:
         self.bucket = bucket
         self._copies = copies
         self._most_bytes = most_bytes
-        self._tidied_at = -_TIDY_EVERY_S
+        # Whoever tidies does not wait for a bucket that is away.
+        self._quick = Bucket(replace(bucket.address, patience_s=_QUICK_S))
 
     @property
     def root(self) -> Path:
@@ -200,7 +205,7 @@ class BucketStore:
 
     def runs_with_checkpoints(self) -> list[str]:
         """The ids of the runs that have checkpoints, of all projects."""
-        return self.bucket.folders(_CHECKPOINTS)
+        return self._quick.folders(_CHECKPOINTS)
 
     def forget_removed(self) -> None:
         """Drop copies of datasets and checkpoints that are no longer in the bucket.
@@ -211,7 +216,8 @@ class BucketStore:
         Raises:
             StoreUnavailable: the bucket cannot be reached.
         """
-        self._tidied_at = time.monotonic()
+        make_private(self.root)
+        (self.root / _TIDIED).touch(mode=0o600)
         here = [*self.root.glob("[0-9]*/datasets/*"), *self.root.glob(f"{CHECKPOINTS}/*/*")]
         copies = {
             place.relative_to(self.root).as_posix().removeprefix("."): place for place in here
@@ -224,8 +230,10 @@ class BucketStore:
         remove_unheld(self.root / _FETCHING, lambda path: path in gone or _is_abandoned(path))
 
     def is_tidying_due(self) -> bool:
-        """Every five minutes, since to look costs requests."""
-        return time.monotonic() - self._tidied_at >= _TIDY_EVERY_S
+        """Every five minutes on this machine, since to look costs requests."""
+        with suppress(FileNotFoundError):
+            return time.time() - (self.root / _TIDIED).stat().st_mtime >= _TIDY_EVERY_S
+        return True
 
     def check(self) -> list[str]:
         """Try to write, read and delete; remarks on what is not as it should be.
@@ -280,7 +288,7 @@ class BucketStore:
     def _stored(self, keys: set[str]) -> set[str]:
         """Those of the keys under which a file, or a whole folder, is in the bucket."""
         folders = {PurePosixPath(key).parent.as_posix() for key in keys}
-        there = {f"{folder}/{path}" for folder in folders for path in self.bucket.sizes(folder)}
+        there = {f"{folder}/{path}" for folder in folders for path in self._quick.sizes(folder)}
         return {key for key in keys if key in there or f"{key}/{transfer.LIST}" in there}
 
     def _checkpoints(self, run_id: object) -> tuple[list[Checkpoint], list[Checkpoint]]:

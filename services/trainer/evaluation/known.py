@@ -14,13 +14,13 @@ from sqlmodel import col
 from services.trainer.near_duplicates import near_clusters
 from services.trainer.snapshots import read_lines
 from services.trainer.splits import normalise_prompt
-from shared.artifacts import FolderStore
+from shared.artifacts import ArtifactStore
 from shared.contracts.values import Side
 from shared.db.tables import Dataset
 
 
 async def learned_prompts(
-    session: AsyncSession, store: FolderStore, snapshot: str
+    session: AsyncSession, store: ArtifactStore, snapshot: str
 ) -> set[str] | None:
     """The normalised prompts on the training side of a snapshot; None when it is not here.
 

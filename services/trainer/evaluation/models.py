@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.artifacts import FolderStore
+from shared.artifacts import ArtifactStore
 from shared.db.columns import Json
 from shared.errors import InvalidInput
 from shared.ml.artifact import MANIFEST_FILE, read_manifest
@@ -44,7 +44,7 @@ async def registered_model(
     session: AsyncSession,
     reference: str,
     *,
-    store: FolderStore,
+    store: ArtifactStore,
     secret: bytes,
     project_id: int = 1,
 ) -> FoundModel:

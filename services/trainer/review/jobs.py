@@ -9,7 +9,6 @@ from sqlmodel import col
 from services.trainer.review.reviewing import QueuePlan, ReviewQueue, review_queue
 from services.trainer.small_jobs import Trade
 from services.trainer.workplace import Workplace
-from shared.artifacts import FolderStore
 from shared.contracts.review import KIND, MadeQueue, Question, QueueRequest
 from shared.contracts.values import RunStatus
 from shared.db.tables import Job
@@ -27,7 +26,7 @@ async def carry_out(workplace: Workplace, job: Job) -> None:
         Unavailable: something is away for now.
     """
     asked = QueueRequest.model_validate(job.params)
-    place = replace(workplace, store=FolderStore(workplace.store.root, job.project_id))
+    place = replace(workplace, store=workplace.store.of_project(job.project_id))
     try:
         queue = await review_queue(
             place, QueuePlan(**asked.model_dump(), project_id=job.project_id)
