@@ -9,17 +9,20 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
+from services.trainer.queries import settled_before
 from services.trainer.schedules.scheduler import Fired, Scheduler
 from shared.contracts.schedules import ScheduleIn
 from shared.contracts.training import RunKind, TrainingRequest
 from shared.contracts.values import RunStatus
-from shared.db.tables import Dataset, Feedback, Job, Preference, Schedule, TrainingRun
+from shared.db.tables import Dataset, Feedback, Job, Schedule, TrainingRun
 from shared.ids import new_id
 from shared.schedules.stored import Owner, Standing, find_schedule, list_schedules, put_schedule
 
 RUN = TrainingRequest(kind=RunKind.REWARD_EMBEDDING, recipe={"min_rated": 2})
 SUNDAY = datetime(2026, 3, 1, tzinfo=UTC)
 OWNER = Owner(1, "tests")
+_WAITING = select(col(TrainingRun.id)).where(col(TrainingRun.status) == RunStatus.QUEUED)
+_FINISH_JOBS = update(Job).values(status=RunStatus.SUCCEEDED)
 
 
 @dataclass
@@ -55,18 +58,18 @@ class Clockwork:
         async with self.sessions.begin() as session:
             session.add_all(row(table, given) for _ in range(count))
 
-    async def train(self) -> int:
-        """Finish every run that waits, as a worker does: it freezes what is settled by then."""
+    async def train(self) -> None:
+        """Finish whatever waits, as a worker does: a run freezes what is settled by then."""
         async with self.sessions.begin() as session:
-            waiting = (await session.scalars(_waiting())).all()
-            for run in waiting:
-                dataset = Dataset(
-                    name="d", sha256="", uri="", rows=0, watermark=await oldest(session)
-                )
+            await session.execute(_FINISH_JOBS)
+            for run_id in (await session.scalars(_WAITING)).all():
+                watermark = await settled_before(session)
+                dataset = Dataset(name="d", sha256="", uri="", rows=0, watermark=watermark)
                 session.add(dataset)
                 await session.flush()
-                await session.execute(_finished(run.id, dataset.id))
-        return len(waiting)
+                values = {"status": RunStatus.SUCCEEDED, "dataset_id": dataset.id}
+                one = update(TrainingRun).where(col(TrainingRun.id) == run_id)
+                await session.execute(one.values(**values))
 
     async def runs(self, table: Any = TrainingRun) -> list[Any]:
         """The runs or jobs there are, oldest first."""
@@ -100,25 +103,6 @@ def row(table: Any, given: dict[str, Any]) -> Any:
     return table(**values | given)
 
 
-async def oldest(session: AsyncSession) -> int:
-    """What a dataset that is frozen now has as its watermark."""
-    from services.trainer.queries import settled_before
-
-    return await settled_before(session)
-
-
-def _waiting() -> Any:
-    return select(TrainingRun).where(col(TrainingRun.status) == RunStatus.QUEUED)
-
-
-def _finished(run_id: Any, dataset_id: int | None) -> Any:
-    values = {"status": RunStatus.SUCCEEDED, "dataset_id": dataset_id}
-    return update(TrainingRun).where(col(TrainingRun.id) == run_id).values(**values)
-
-
 @pytest.fixture
 def clockwork(sessions: async_sessionmaker[AsyncSession]) -> Clockwork:
     return Clockwork(sessions)
-
-
-__all__ = ["OWNER", "RUN", "SUNDAY", "Clockwork", "Job", "Preference", "row"]
