@@ -56,6 +56,11 @@ class FeedbackSettings(Settings):
         description="Hosts and networks that webhooks may reach though they are not public, by "
         'http too, as JSON: `["hooks.internal", "10.1.0.0/16"]`.',
     )
+    training_allow: list[str] = Field(
+        [],
+        description="Folders of the trainer, and addresses, that runs asked for over HTTP may "
+        'name, with all below them, as JSON: `["/data", "https://rewards.internal"]`.',
+    )
     default_training_consent: bool = Field(
         default=True,
         description="Whether a post without `consent.training` may be used for training.",

@@ -175,7 +175,7 @@ class Posting(Holding):
             secret=running.secret,
             default_consent=running.settings.default_training_consent,
             raw_body=await request.body(),
-            request_key=_request_key(request),
+            request_key=request_key(request),
         )
 
 
@@ -215,7 +215,12 @@ page_source = PagePosting(Scope.FEEDBACK_WRITE)
 PageSourceDep = Annotated[Source, Depends(page_source)]
 
 
-def _request_key(request: Request) -> str | None:
+def request_key(request: Request) -> str | None:
+    """The Idempotency-Key of a request, if it has one.
+
+    Raises:
+        InvalidInput: it is empty or too long.
+    """
     key = request.headers.get("idempotency-key")
     if key is not None and not 1 <= len(key) <= MAX_NAME:
         raise InvalidInput(f"An Idempotency-Key has 1 to {MAX_NAME} characters.")

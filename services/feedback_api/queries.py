@@ -22,11 +22,12 @@ from shared.db.tables import (
     Preference,
     PreferenceHistory,
     ReasoningStep,
+    TrainingRun,
 )
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.privacy.fields import FieldCipher
 
-T = TypeVar("T", Feedback, Preference, InteractionRecord, AuditEntry)
+T = TypeVar("T", Feedback, Preference, InteractionRecord, AuditEntry, TrainingRun)
 
 MAX_HISTORY = 100
 
@@ -115,7 +116,7 @@ def conditions(
     return [col(table.project_id) == project_id, *wanted]
 
 
-def _cursor(row: Feedback | Preference | InteractionRecord | AuditEntry) -> str:
+def _cursor(row: Feedback | Preference | InteractionRecord | AuditEntry | TrainingRun) -> str:
     place = f"{row.created_at.astimezone(UTC).isoformat()} {row.id}"
     return base64.urlsafe_b64encode(place.encode()).decode()
 

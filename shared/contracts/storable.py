@@ -27,7 +27,12 @@ def _refuse_unstorable_text(text: str) -> str:
     return text
 
 
-def _refuse_unstorable(value: Any) -> Any:
+def refuse_unstorable(value: Any) -> Any:
+    """JSON as it is, when Postgres can store it.
+
+    Raises:
+        PydanticCustomError: it cannot; for validators.
+    """
     waiting: list[tuple[Any, int]] = [(value, 0)]
     while waiting:
         item, depth = waiting.pop()
@@ -86,7 +91,7 @@ Name = Annotated[
     Field(strict=True, min_length=1, max_length=MAX_NAME),
     AfterValidator(_refuse_unstorable_text),
 ]
-StorableJson = Annotated[Any, AfterValidator(_refuse_unstorable)]
-StorableObject = Annotated[dict[str, Any], AfterValidator(_refuse_unstorable)]
-StorableList = Annotated[list[Any], AfterValidator(_refuse_unstorable)]
+StorableJson = Annotated[Any, AfterValidator(refuse_unstorable)]
+StorableObject = Annotated[dict[str, Any], AfterValidator(refuse_unstorable)]
+StorableList = Annotated[list[Any], AfterValidator(refuse_unstorable)]
 Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
