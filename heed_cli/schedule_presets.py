@@ -14,5 +14,5 @@ PRESETS: dict[str, ScheduleIn] = {
     "every-1000": ScheduleIn(threshold=Threshold(samples=1000), run=_RETRAIN),
     "weekly": ScheduleIn(cron="0 1 * * 0", run=_RETRAIN),
     "monthly": ScheduleIn(cron="0 3 1 * *", run=_RETRAIN),
-    "monitoring": ScheduleIn(cron="0 * * * *", run=MonitoringRequest()),
+    "monitoring": ScheduleIn(cron="0 * * * *", monitoring=MonitoringRequest()),
 }

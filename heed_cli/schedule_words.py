@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from rich.text import Text
 
 from heed_cli.workplace import this_command
-from shared.contracts.schedules import MonitoringRequest, ScheduleIn
+from shared.contracts.schedules import MONITORING, ScheduleIn
 from shared.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -22,14 +22,16 @@ def merged(before: Written, **options: Any) -> Written:
     given = {name: value for name, value in options.items() if value is not None}
     counted = {name: given.pop(name) for name in _THRESHOLD if name in given}
     run = {name: given.pop(name) for name in _RUN if name in given}
-    old = before.get("run", {})
     values = before | given
     if counted:
         values["threshold"] = (before.get("threshold") or {}) | counted
+    if run.get("kind") == MONITORING:
+        return values | {"run": None, "monitoring": {}}
     if run:
-        stays = old if run.get("kind") in (None, old.get("kind")) else {}
-        is_monitoring = (stays | run).get("kind") == "monitoring"
-        values["run"] = stays | run | ({} if is_monitoring else {"command": this_command()})
+        old = before.get("run") or {}
+        is_same_kind = run.get("kind") in (None, old.get("kind"))
+        values["run"] = (old if is_same_kind else {}) | run | {"command": this_command()}
+        values["monitoring"] = None
     return values
 
 
@@ -43,8 +45,7 @@ def checked(values: Written) -> ScheduleIn:
         return ScheduleIn.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        named = [str(part) for part in first["loc"] if part not in ("training", "monitoring")]
-        where = f"{'.'.join(named)} is wrong: " if named else ""
+        where = f"{'.'.join(map(str, first['loc']))} is wrong: " if first["loc"] else ""
         said = first["msg"].removeprefix("Value error, ")
         raise InvalidInput(f"This schedule cannot be: {where}{said}.") from None
 
@@ -95,8 +96,7 @@ def samples(wanted: ScheduleIn, counted: int | None = None) -> str:
 
 def starts(wanted: ScheduleIn) -> str:
     """What it starts."""
-    run = wanted.run
-    return run.kind if isinstance(run, MonitoringRequest) else f"{run.model_name} ({run.kind})"
+    return f"{wanted.run.model_name} ({wanted.run.kind})" if wanted.run else MONITORING
 
 
 def in_words(wanted: ScheduleIn) -> str:

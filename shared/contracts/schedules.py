@@ -1,16 +1,16 @@
 """Schedules on their way: when something is due, what it needs, and what is then to be done."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.contracts.storable import Name
 from shared.contracts.training import RunKind, TrainingRequest
 
 MAX_SAMPLES = 10_000_000
 MAX_PRIORITY = 1000
-MONITORING = "monitoring"  # the kind of run, of job, and its queue
+MONITORING = "monitoring"  # the kind of job, and its queue
 NAME_PATTERN = r"^[A-Za-z0-9._-]{1,100}$"
 
 
@@ -47,11 +47,10 @@ class Threshold(BaseModel):
 
 
 class MonitoringRequest(BaseModel):
-    """How feedback and the live model are watched; `{"kind": "monitoring"}` asks for the usual."""
+    """How feedback and the live model are watched; `{}` asks for the usual."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["monitoring"] = MONITORING
     days: int = Field(30, ge=1, le=365, description="Averages are those of so many days.")
     warn_below: float = Field(0.6, ge=0, le=1, description="Averages under it are warned of …")
     warn_from: int = Field(51, ge=1, description="… where there are so many ratings at least.")
@@ -59,17 +58,6 @@ class MonitoringRequest(BaseModel):
     newest: int = Field(
         200, ge=0, le=2000, description="The champion is compared with so many newest judgements."
     )
-
-
-def _what_is_asked(value: Any) -> str:
-    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-    return "monitoring" if kind == MONITORING else "training"
-
-
-Asked = Annotated[
-    Annotated[TrainingRequest, Tag("training")] | Annotated[MonitoringRequest, Tag("monitoring")],
-    Discriminator(_what_is_asked),
-]
 
 
 class ScheduleIn(BaseModel):
@@ -89,7 +77,8 @@ class ScheduleIn(BaseModel):
         "UTC", max_length=64, description="IANA name of the cron's clock, such as `Europe/Berlin`."
     )
     threshold: Threshold | None = None
-    run: Asked = Field(description='A training request, or `{"kind": "monitoring"}`.')
+    run: TrainingRequest | None = Field(None, description="The training to start.")
+    monitoring: MonitoringRequest | None = Field(None, description="Or: what to watch.")
     queue: str = Field(
         "cpu", pattern=r"^[a-z0-9_-]{1,40}$", description="Queue of the workers that train it."
     )
@@ -104,7 +93,9 @@ class ScheduleIn(BaseModel):
             raise ValueError("give a cron, a threshold, or both")
         if self.cron is None and self.threshold is not None and self.threshold.in_total:
             raise ValueError("a threshold in total is always reached sooner or later: give a cron")
-        if isinstance(self.run, TrainingRequest):
+        if (self.run is None) == (self.monitoring is None):
+            raise ValueError("give either a run or a monitoring")
+        if self.run is not None:
             _require_trainable(self.run)
         elif self.cron is None or self.threshold is not None:
             raise ValueError("monitoring needs a cron, and takes no threshold")

@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from shared.contracts.schedules import NAME_PATTERN, ScheduleIn
+from shared.contracts.schedules import MONITORING, NAME_PATTERN, ScheduleIn
 from shared.db.audit import audit
 from shared.db.columns import Json
 from shared.db.tables import Schedule
@@ -49,8 +49,14 @@ class Standing:
     @property
     def wanted(self) -> ScheduleIn:
         """The schedule as people write it."""
-        written = {name: getattr(self.schedule, name) for name in ScheduleIn.model_fields}
-        return ScheduleIn.model_validate(written | {"threshold": threshold_of(self.schedule)})
+        parts = set(ScheduleIn.model_fields) - {"monitoring"}
+        written = {name: getattr(self.schedule, name) for name in parts}
+        written["threshold"] = threshold_of(self.schedule)
+        kind = self.schedule.run.get("kind")
+        if kind == MONITORING:
+            asked = {name: value for name, value in written.pop("run").items() if name != "kind"}
+            written["monitoring"] = asked
+        return ScheduleIn.model_validate(written)
 
 
 async def put_schedule(
@@ -68,7 +74,9 @@ async def put_schedule(
         raise InvalidInput(
             "The name of a schedule has 1 to 100 letters, digits, dots, dashes and underscores."
         )
-    values = wanted.model_dump(mode="json")
+    values = wanted.model_dump(mode="json", exclude={"monitoring"})
+    if wanted.monitoring is not None:
+        values["run"] = {"kind": MONITORING, **wanted.monitoring.model_dump(mode="json")}
     next_at = next_due(wanted.cron, wanted.time_zone, now) if wanted.cron else None
     added = insert(Schedule).values(
         project_id=owner.project_id, name=name, next_at=next_at, **values

@@ -39,7 +39,9 @@ class Clockwork:
     async def set(self, name: str = "nightly", **given: Any) -> bool:
         """Store a schedule; whether it is a new one. It trains an embedding model, if not said."""
         async with self.sessions.begin() as session:
-            wanted = ScheduleIn.model_validate({"run": RUN, **given})
+            wanted = ScheduleIn.model_validate(
+                {"run": None if "monitoring" in given else RUN, **given}
+            )
             return await put_schedule(session, name, wanted, OWNER, self.now)
 
     async def tick(self, at: str | datetime | None = None) -> list[Fired]:

@@ -195,7 +195,7 @@ async def test_a_training_that_somebody_started_moves_the_watermark(clockwork, s
 
 
 async def test_monitoring_is_a_job_and_not_a_run(clockwork):
-    await clockwork.set("watch", cron="0 * * * *", run={"kind": "monitoring", "days": 7})
+    await clockwork.set("watch", cron="0 * * * *", monitoring={"days": 7})
     await clockwork.tick("2026-03-01T01:00")
 
     [job] = await clockwork.runs(Job)
