@@ -25,12 +25,14 @@ from heed_cli.database import in_transaction, require_known, upgrade
 from heed_cli.deployment import UNFINISHED_RESTORE, Deployment
 from heed_cli.postgres_dump import dump, load
 from heed_cli.services import DataDir
+from heed_cli.stored import files_of, missing_artifacts, send_all
 from heed_cli.terminal import done, hint, note, say, working
+from shared.artifacts import open_store
 from shared.config import Settings
 from shared.db import embedded, migrate
 from shared.db.connect import database
 from shared.db.restored import settle_transactions
-from shared.errors import ConfigError, Conflict
+from shared.errors import ConfigError, Conflict, StoreUnavailable
 from shared.privacy import fingerprint, load_secret
 from shared.privacy.resealing import master_keys_in_use
 
@@ -50,7 +52,10 @@ def backup(
     ] = True,
     data_dir: DataDir = None,
 ) -> None:
-    """Write database and models into one file. The services may go on meanwhile."""
+    """Write database and models into one file. The services may go on meanwhile.
+
+    What lies in a bucket stays there: it is named in the file, and looked for.
+    """
     settings = Deployment.of(data_dir).settings
     with (
         working("backing up …"),
@@ -64,8 +69,12 @@ def backup(
         if secret_key:
             Path(aside, _SECRET).write_bytes(load_secret(settings))
             archive.add(Path(aside, _SECRET), _SECRET)
-        for path in _stored(settings.artifacts):
-            archive.add(path, f"{_ARTIFACTS}/{path.relative_to(settings.artifacts).as_posix()}")
+        if settings.artifact_url is None:
+            for path in files_of(settings.artifacts):
+                name = path.relative_to(settings.artifacts).as_posix()
+                archive.add(path, f"{_ARTIFACTS}/{name}")
+        else:
+            _look_for_artifacts(settings, url)
         archive.finish(facts)
     done("backup", f"{file}, {file.stat().st_size / 1e6:.1f} MB")
     if secret_key:
@@ -82,8 +91,7 @@ def restore(file: File, data_dir: DataDir = None) -> None:
         secret = _secret_of(settings, aside, facts["secret_fingerprint"])
         with database(settings) as url:
             is_loaded = _is_loaded(settings, url, aside / _DUMP)
-            if (aside / _ARTIFACTS).exists():
-                shutil.copytree(aside / _ARTIFACTS, settings.artifacts, dirs_exist_ok=True)
+            _put_artifacts(settings, aside / _ARTIFACTS)
             if not is_loaded:
                 _load(settings, url, aside / _DUMP)
             schema = upgrade(url)
@@ -92,6 +100,8 @@ def restore(file: File, data_dir: DataDir = None) -> None:
         if secret is not None:
             secret.rename(settings.data_dir / _SECRET)
     done("restore", f"{settings.data_dir}: backup of {facts['made_at']:.16}, schema {schema}")
+    if facts.get("artifact_url") not in (None, settings.artifact_url):
+        note("artifacts", f"they are in {facts['artifact_url']}: set HEED_ARTIFACT_URL to it")
     if master_keys:
         note("encryption", f"put back the master keys {', '.join(master_keys)}: no backup has them")
     say("    Start it with: heed up")
@@ -104,19 +114,32 @@ def _facts(settings: Settings, url: str) -> Facts:
         "schema": migrate.current(url),
         "postgres": in_transaction(url, _major),
         "secret_fingerprint": fingerprint(load_secret(settings)).hex(),
+        "artifact_url": settings.artifact_url,
     }
+
+
+def _look_for_artifacts(settings: Settings, url: str) -> None:
+    """Say whether the bucket has what the backup speaks of; the database is kept in any case."""
+    try:
+        missing = missing_artifacts(url, open_store(settings))
+    except (StoreUnavailable, ConfigError) as error:
+        note("artifacts", f"not in this file, and not looked for: {error.detail}")
+        return
+    found = f"{len(missing)} are missing: heed artifacts check" if missing else "all are there"
+    note("artifacts", f"not in this file but in {settings.artifact_url}; {found}")
+
+
+def _put_artifacts(settings: Settings, folder: Path) -> None:
+    if not folder.exists():
+        return
+    if settings.artifact_url is None:
+        shutil.copytree(folder, settings.artifacts, dirs_exist_ok=True)
+    else:
+        send_all(folder, open_store(settings))
 
 
 async def _major(session: AsyncSession) -> int:
     return int(await session.scalar(text("SHOW server_version_num"))) // 10_000
-
-
-def _stored(artifacts: Path) -> Iterator[Path]:
-    """Whole artifacts; those being written lie in a hidden folder."""
-    for path in sorted(artifacts.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(artifacts).parts[:-1])
-        if path.is_file() and not hidden:
-            yield path
 
 
 @contextmanager

@@ -62,6 +62,7 @@ def _checks(deployment: Deployment) -> Iterator[Check]:
     yield _encoder()
     yield _folder(settings.data_dir)
     yield _disk(settings.data_dir)
+    yield _artifacts(settings)
     yield _secret(settings)
     yield from _ports(deployment)
     yield from _database(deployment)
@@ -136,6 +137,21 @@ def _disk(data_dir: Path) -> Check:
     if free > _FEW_BYTES:
         return Check("disk", found)
     return Check("disk", found, "free some space", is_fatal=free < _TOO_FEW_BYTES)
+
+
+def _artifacts(settings: Settings) -> Check:
+    """Try the store: whether it takes, gives and forgets an object."""
+    from shared.artifacts import open_store
+
+    store = open_store(settings)
+    if settings.artifact_url is None and not store.root.exists():
+        return Check("artifacts", f"{store.place}, not made yet")
+    try:
+        remarks = store.check()
+    except HeedError as error:
+        return Check("artifacts", store.place, error.detail)
+    advice = "let old versions expire soon: docs/artifact-store.md" if remarks else ""
+    return Check("artifacts", "; ".join((store.place, *remarks)), advice, is_fatal=False)
 
 
 def _secret(settings: Settings) -> Check:

@@ -51,6 +51,7 @@ _COMMANDS = {
     "encryption": _Known("encryption", _CARE, "Encrypt stored texts, and look after the keys."),
     "webhooks": _Known("webhooks", _CARE, "Tell other systems what happens."),
     "migrate": _Known("services", _CARE, "Bring the database schema up to date."),
+    "artifacts": _Known("artifacts", _CARE, "Move datasets and models to a bucket, or back."),
     "backup": _Known("backup", _CARE, "Write database and models into one file."),
     "restore": _Known("backup", _CARE, "Read such a file into an empty deployment."),
 }

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     )
     artifact_url: str | None = Field(
         None,
-        pattern=r"^s3://[A-Za-z0-9][A-Za-z0-9.-]+(/[A-Za-z0-9._-]+)*/?$",
+        pattern=r"^s3://[A-Za-z0-9][A-Za-z0-9.-]+(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?$",
         description="Bucket of datasets and models, `s3://bucket/prefix`, in place of the folder: "
         "docs/artifact-store.md.",
     )

@@ -49,7 +49,22 @@ class Place:
 
     def store(self, copies: Path, *, most_bytes: int = 0) -> BucketStore:
         """The store as a machine with its own folder of copies sees it."""
-        return BucketStore(Bucket(self.address), FolderStore(copies), most_bytes=most_bytes)
+        return copying_to(copies, Bucket(self.address), most_bytes=most_bytes)
+
+    def keep_versions(self) -> None:
+        """Let the bucket keep what is overwritten and deleted, as many buckets do."""
+        body = (
+            '<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+            "<Status>Enabled</Status></VersioningConfiguration>"
+        )
+        url = f"{self.address.endpoint}/{self.address.bucket}?versioning"
+        httpx.put(url, content=body).raise_for_status()
+
+
+def copying_to(copies: Path, bucket: Bucket, *, most_bytes: int = 0) -> BucketStore:
+    """A store on a bucket with copies in a folder."""
+    folder = FolderStore(copies, setting="HEED_ARTIFACT_CACHE_DIR")
+    return BucketStore(bucket, folder, most_bytes=most_bytes)
 
 
 @contextmanager
