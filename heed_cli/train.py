@@ -1,6 +1,5 @@
-"""`heed train embedding | reward | sbert | runs | cancel`."""
+"""`heed train embedding | reward | sbert`, and what `training_runs` adds about runs."""
 
-import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -9,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
-from rich.table import Table
 
+from heed_cli import training_runs
 from heed_cli.dataset import TestAfter, TestNewest, in_utc
 from heed_cli.services import DataDir
-from heed_cli.terminal import cells, console, done, note, say
-from heed_cli.workplace import at_workplace, this_command, trainer_settings
+from heed_cli.terminal import done, note, say
+from heed_cli.training_runs import Priority, QueueName, leave_to_worker, queue_wished
+from heed_cli.workplace import this_command, trainer_settings
 from shared.contracts.training import RunKind, TrainingRequest
 from shared.db.connect import database
 from shared.errors import InvalidInput
@@ -22,10 +22,9 @@ from shared.errors import InvalidInput
 if TYPE_CHECKING:
     from services.trainer.config import TrainerSettings
     from services.trainer.runs import Finished
-    from services.trainer.workplace import Workplace
-    from shared.db.tables import TrainingRun
 
 app = typer.Typer(help="Train a model from feedback.", no_args_is_help=True)
+app.add_typer(training_runs.app)
 
 _NO_WISHES: Mapping[str, Any] = MappingProxyType({})
 
@@ -75,6 +74,8 @@ def embedding(  # noqa: PLR0913 - the flags people know
     more: Set = None,
     name: Name = "reward",
     queue: Queue = False,
+    queue_name: QueueName = None,
+    priority: Priority = 0,
     data_dir: DataDir = None,
 ) -> None:
     """Train the embedding reward model: a frozen encoder and a small head, in seconds."""
@@ -87,7 +88,8 @@ def embedding(  # noqa: PLR0913 - the flags people know
     }
     split = _split(test_after, test_newest, allow_near_duplicates)
     request = request_of(RunKind.REWARD_EMBEDDING, recipe, dataset, name, split)
-    _train(request, data_dir, output=output, is_queued=queue)
+    wished = queue_wished(queue, queue_name)
+    _train(request, data_dir, output=output, queue=wished, priority=priority)
 
 
 @app.command()
@@ -115,6 +117,8 @@ def reward(  # noqa: PLR0913 - the flags people know
     more: Set = None,
     name: Name = "reward",
     queue: Queue = False,
+    queue_name: QueueName = None,
+    priority: Priority = 0,
     data_dir: DataDir = None,
 ) -> None:
     """Fine-tune a transformer with one output as the reward model."""
@@ -133,7 +137,8 @@ def reward(  # noqa: PLR0913 - the flags people know
     }
     split = _split(test_after, test_newest, allow_near_duplicates)
     request = request_of(RunKind.REWARD_TRANSFORMER, recipe, dataset, name, split)
-    _train(request, data_dir, output=output, is_queued=queue)
+    wished = queue_wished(queue, queue_name)
+    _train(request, data_dir, output=output, queue=wished, priority=priority)
 
 
 @app.command()
@@ -151,50 +156,7 @@ def sbert() -> None:
         "seed": settings.sbert_seed,
     }
     request = request_of(RunKind.REWARD_EMBEDDING, recipe, None, "reward")
-    _train(request, None, output=None, is_queued=False)
-
-
-@app.command()
-def runs(
-    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
-    data_dir: DataDir = None,
-) -> None:
-    """The newest training runs: who started them, how they ended."""
-    from services.trainer.queries import list_runs
-
-    async def read(workplace: "Workplace") -> "list[TrainingRun]":
-        async with workplace.sessions() as session:
-            return await list_runs(session, limit)
-
-    newest = at_workplace(data_dir, read)
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("run", "kind", "status", "by", "seconds"):
-        table.add_column(heading, no_wrap=True)
-    for run in newest:
-        seconds = f"{run.duration_s:.0f}" if run.duration_s is not None else ""
-        kind = run.kind.removeprefix("reward_")
-        table.add_row(*cells(str(run.id), kind, run.status, run.created_by or "", seconds))
-    console.print(table)
-    for run in newest:
-        if run.error:
-            note(str(run.id), run.error.partition("\n")[0])
-
-
-@app.command()
-def cancel(
-    run: Annotated[uuid.UUID, typer.Argument(help="As `heed train runs` shows it.")],
-    data_dir: DataDir = None,
-) -> None:
-    """Cancel a waiting run, or stop a running one."""
-    from shared import jobs
-    from shared.db.tables import TrainingRun
-
-    async def stop(workplace: "Workplace") -> str:
-        async with workplace.sessions.begin() as session:
-            return await jobs.cancel(session, TrainingRun, run)
-
-    status = at_workplace(data_dir, stop)
-    done(str(run), "asked to stop" if status == "running" else status)
+    _train(request, None, output=None, queue=None)
 
 
 def _further(given: list[str]) -> dict[str, Any]:
@@ -258,15 +220,19 @@ def _checked(population: Path | None) -> str | None:
 
 
 def _train(
-    request: TrainingRequest, data_dir: Path | None, *, output: Path | None, is_queued: bool
+    request: TrainingRequest,
+    data_dir: Path | None,
+    *,
+    output: Path | None,
+    queue: str | None,
+    priority: int = 0,
 ) -> None:
-    if is_queued and output is not None:
+    if queue is not None and output is not None:
         raise InvalidInput(
             "--queue returns before there is a model to copy: leave out --output or --queue."
         )
-    if is_queued:
-        run_id = at_workplace(data_dir, lambda workplace: _enqueue(workplace, request))
-        done("queued", f"{run_id}; `heed train runs` shows how it goes")
+    if queue is not None:
+        leave_to_worker(request, data_dir, queue=queue, priority=priority)
         return
     finished = train_with_bar(request, trainer_settings(data_dir))
     report(finished)
@@ -275,21 +241,6 @@ def _train(
 
         export_folder(finished.folder, output)
         done("copied", str(output))
-
-
-async def _enqueue(workplace: "Workplace", request: TrainingRequest) -> uuid.UUID:
-    from shared.db.audit import person_name
-    from shared.db.tables import TrainingRun
-    from shared.jobs import enqueue
-
-    async with workplace.sessions.begin() as session:
-        return await enqueue(
-            session,
-            TrainingRun,
-            kind=request.kind,
-            params=request.model_dump(mode="json"),
-            created_by=person_name(),
-        )
 
 
 def train_with_bar(request: TrainingRequest, settings: "TrainerSettings") -> "Finished":

@@ -14,7 +14,8 @@ from sqlalchemy import select
 from shared import registry
 from shared.db.tables import AliasChange, Feedback, TrainingRun
 from shared.exports import exports_folder
-from shared.jobs import start_foreground
+from shared.ids import new_id
+from shared.jobs import claim, enqueue, renew, start_foreground
 from shared.privacy import pseudonym
 
 Run = Callable[..., CompletedProcess[str]]
@@ -200,13 +201,39 @@ async def test_the_next_command_names_a_run_that_went_silent(run, sessions):
     assert re.search(rf"{silent.id} +embedding +interrupted", ended.stdout)
 
 
-async def test_a_queued_run_can_be_cancelled(run, sessions):
+async def test_a_queued_run_is_one_however_often_it_is_asked_for_and_can_be_taken_back(
+    run, sessions
+):
     queued = run("heed", "train", "embedding", "--queue")
+    again = run("heed", "train", "embedding", "--queue", "--priority", 5)
     run_id = re.search(r"[0-9a-f-]{36}", queued.stdout)[0]
+    cancelled = run("heed", "train", "cancel", run_id)
+    resumed = run("heed", "train", "resume", run_id)
 
-    assert "cancelled" in run("heed", "train", "cancel", run_id).stdout
+    assert f"{run_id}, the same training, waits already" in again.stdout
+    assert "cancelled" in cancelled.stdout
+    assert "waits for the worker" in resumed.stdout
     async with sessions() as session:
-        assert (await session.scalars(select(TrainingRun.status))).all() == ["cancelled"]
+        (row,) = await session.scalars(select(TrainingRun))
+    assert (row.status, row.priority, row.max_attempts) == ("queued", 5, 3)
+
+
+async def test_a_run_of_another_machine_is_shown_with_the_last_it_wrote(run, sessions):
+    async with sessions.begin() as session:
+        await enqueue(session, TrainingRun, kind="reward_transformer", params={}, queue="gpu")
+        found = await claim(session, TrainingRun, queues=["gpu"], owner="far:1")
+        told = {"fraction": 0.25, "stage": "train", "step": 7, "loss": 0.5, "eta_s": 90}
+        uri, tail = "file://far/run.log", "one line\n"
+        await renew(session, found, progress=told, log_uri=uri, log_tail=tail)
+
+    shown = run("heed", "train", "show", found.id).stdout
+    log = run("heed", "train", "log", found.id)
+    unknown = run("heed", "train", "show", new_id())
+
+    for words in ("running, 25% train", "queue gpu", "far:1", "seconds left    90", "loss"):
+        assert words in shown
+    assert log.stdout == "one line\n"
+    assert unknown.stderr.startswith("heed: There is no training run")
 
 
 async def test_a_rater_is_found_by_the_id_the_application_sent(
