@@ -3,23 +3,23 @@
 import json
 from pathlib import Path
 
-_NEEDED = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+_NEEDED = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
 
 
-def newest_whole_checkpoint(folder: Path) -> str | None:
+def newest_whole_checkpoint(folder: Path, *, weights: str = "model.safetensors") -> str | None:
     """The last `checkpoint-<step>` whose every file is there; None to start from the beginning.
 
     `trainer_state.json` is written last, so a checkpoint that was cut short lacks it or holds
     only a part of it.
     """
-    whole = [path for path in folder.glob("checkpoint-*") if _is_whole(path)]
+    whole = [path for path in folder.glob("checkpoint-*") if _is_whole(path, weights)]
     newest = max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
     return str(newest) if newest else None
 
 
-def _is_whole(path: Path) -> bool:
+def _is_whole(path: Path, weights: str) -> bool:
     try:
         json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return all((path / name).is_file() for name in _NEEDED)
+    return all((path / name).is_file() for name in (weights, *_NEEDED))

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from shared.config import Settings
 
@@ -13,6 +13,14 @@ class GatePolicy(StrEnum):
     BETTER = "better"
     NOT_WORSE = "not_worse"
     MANUAL = "manual"
+
+
+class LauncherKind(StrEnum):
+    """What starts the processes of one training run."""
+
+    LOCAL = "local"
+    TORCHRUN = "torchrun"
+    RAY = "ray"
 
 
 class TrainerSettings(Settings):
@@ -58,6 +66,10 @@ class TrainerSettings(Settings):
     gate_slice_min_pairs: int = Field(
         30, ge=5, description="Fewest held-out pairs of a slice that the gate judges apart."
     )
+    reward_key: SecretStr = Field(
+        SecretStr(""),
+        description="Key with the scope `score`, for policies that learn from a reward over HTTP.",
+    )
     worker_queues: str = Field(
         "cpu", description="Queues the worker takes runs from, separated by commas."
     )
@@ -74,6 +86,41 @@ class TrainerSettings(Settings):
         description="Days that the checkpoints of a cancelled or failed run are kept, so that it "
         "can be resumed.",
     )
+
+    worker_runs: int = Field(
+        0, ge=0, description="Runs that the worker sees to their end before it ends; 0: no limit."
+    )
+    launcher: LauncherKind = Field(
+        LauncherKind.LOCAL,
+        description="What starts the processes of one run: `local` (one), `torchrun` or `ray`.",
+    )
+    launch_processes: int = Field(
+        1, ge=1, description="Processes that train one run together: of each host, or of Ray."
+    )
+    launch_hosts: int = Field(
+        1, ge=1, description="Hosts that train one run together; `torchrun` only."
+    )
+    launch_host: int = Field(
+        0, ge=0, description="Which of them this is; the worker runs on host 0."
+    )
+    launch_rendezvous: str = Field(
+        "", description="HOST:PORT of host 0 where the hosts of `torchrun` meet; empty: one host."
+    )
+    launch_ray: str = Field(
+        "local",
+        description="Cluster of `ray`: HOST:6379, `auto`, `local`, or http://HOST:8265 to submit "
+        "the run as a Ray job.",
+    )
+    launch_ray_retries: int = Field(
+        3, ge=0, description="Times that Ray starts a run's processes again when a node died."
+    )
+    launch_cpus: float = Field(1.0, ge=0, description="Cores Ray keeps for each process.")
+    launch_gpus: float = Field(0.0, ge=0, description="GPUs Ray keeps for each process.")
+
+    @property
+    def world_size(self) -> int:
+        """How many processes train one run together."""
+        return self.launch_processes * self.launch_hosts
 
     @property
     def queues(self) -> list[str]:

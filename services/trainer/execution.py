@@ -16,9 +16,10 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from pydantic import ValidationError
 
 from services.trainer.config import TrainerSettings
+from services.trainer.desk import Desk
 from services.trainer.faults import where
 from services.trainer.progress import Reporter, Show
-from services.trainer.runs import Desk, Finished, execute
+from services.trainer.runs import Finished, execute
 from services.trainer.workplace import Workplace, code_version, open_workplace, tidy
 from shared.contracts.manifest import RewardManifest
 from shared.contracts.training import TrainingRequest

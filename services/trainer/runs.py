@@ -6,46 +6,37 @@ run. That transaction is fenced by the run's attempt, so a run that lost its cla
 """
 
 import math
-import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
-from anyio.from_thread import BlockingPortal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from services.trainer.continuity import keep_scale
+from services.trainer.desk import Desk
 from services.trainer.examples import RewardDataset
-from services.trainer.judging import judge
 from services.trainer.leakage import require_no_leaks
-from services.trainer.methods import params_of, train_reward
+from services.trainer.made import Made
+from services.trainer.methods import maker_of, params_of
 from services.trainer.placing import Splitting
 from services.trainer.prepare import evidence_of_file
 from services.trainer.progress import Reporter, beat
 from services.trainer.queries import find_dataset
 from services.trainer.snapshots import freeze, freeze_feedback, load_dataset
 from services.trainer.splits import group_by_secret
-from services.trainer.trained import TrainedReward
 from services.trainer.work_folders import work_folder
-from services.trainer.workplace import Workplace, code_version
+from services.trainer.workplace import code_version
 from shared import registry
-from shared.contracts.training import TrainingRequest
 from shared.contracts.values import RunStatus
 from shared.db.columns import Json
-from shared.db.faults import reaching_database
 from shared.db.tables import Dataset, Lineage, ModelVersion, TrainingRun
-from shared.errors import ArtifactError, DatabaseUnavailable
+from shared.errors import ArtifactError
 from shared.jobs import finish, renew
 from shared.lineage import dataset_node, model_node
-
-T = TypeVar("T")
-_DATABASE_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -66,41 +57,6 @@ class Finished:
     is_live: bool
 
 
-@dataclass(frozen=True)
-class Desk:
-    """A claimed run on the desk of the thread that executes it; the portal does its database."""
-
-    run: TrainingRun
-    workplace: Workplace
-    portal: BlockingPortal
-
-    @property
-    def request(self) -> TrainingRequest:
-        """What the run is asked to do."""
-        return TrainingRequest.model_validate({**self.run.params, "kind": self.run.kind})
-
-    def transact(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        """What `work` returns, committed; a database that is restarting is waited for.
-
-        Raises:
-            DatabaseUnavailable: it stayed away for a minute.
-            RunInterrupted: the run's claim was lost.
-        """
-        deadline = time.monotonic() + _DATABASE_PATIENCE_S
-        while True:
-            try:
-                return self.portal.call(self._transact_once, work)
-            except DatabaseUnavailable:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(1.0)
-
-    async def _transact_once(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        with reaching_database():
-            async with self.workplace.sessions.begin() as session:
-                return await work(session)
-
-
 def execute(desk: Desk, reporter: Reporter) -> Finished:
     """Do a claimed run in this thread while its claim is kept fresh in the portal's.
 
@@ -115,65 +71,35 @@ def execute(desk: Desk, reporter: Reporter) -> Finished:
         if "split" not in frozen.filters:  # else it was frozen without leaks, or knowingly
             require_no_leaks(dataset)
         with work_folder(desk.workplace.store, desk.run.id, dataset.snapshot_hash) as folder:
-            trained = train_reward(
-                desk.request,
-                dataset,
-                desk.workplace,
-                output=folder / "model",
-                progress=reporter,
-            )
-            reporter(0.95, "scale", {})
-            _keep_scale(desk, trained.folder, dataset)
-            uri, sha256 = desk.workplace.store.put_folder(trained.folder)
+            made = maker_of(desk.request.kind)(desk, dataset, params, folder, reporter)
+            uri, sha256 = desk.workplace.store.put_folder(made.folder)
         reporter(0.97, "gate", {})
         artifact = registry.NewVersion(
-            kind=trained.manifest.kind,
+            kind=made.kind,
             sha256=sha256,
             uri=uri,
-            metrics=_finite(trained.metrics),
+            metrics=_finite(made.metrics),
             run_id=desk.run.id,
             dataset_id=frozen.id,
             name=desk.request.model_name,
             project_id=desk.run.project_id,
         )
-        return _gate_and_record(desk, artifact, dataset, trained, frozen.filters.get("split"))
-
-
-def _keep_scale(desk: Desk, folder: Path, dataset: RewardDataset) -> None:
-    """Give the new model the scale of the live one, if there is one."""
-    named = desk.request.model_name, desk.run.project_id
-    live = desk.transact(lambda session: registry.champion(session, *named))
-    if live is not None:
-        keep_scale(
-            folder,
-            desk.workplace.store.path(live.uri),
-            dataset,
-            name=f"{live.name}@{live.version}",
-            secret=desk.workplace.secret,
-        )
+        return _gate_and_record(desk, artifact, dataset, made, frozen.filters.get("split"))
 
 
 def _gate_and_record(
     desk: Desk,
     artifact: registry.NewVersion,
     dataset: RewardDataset,
-    trained: TrainedReward,
+    made: Made,
     split: Json | None,
 ) -> Finished:
     """Judge against the live model, again if another one went live in the meantime."""
     store = desk.workplace.store
     while True:
         live = desk.transact(lambda session: _live(session, artifact))
-        gate = judge(
-            store.path(artifact.uri),
-            store.path(live.uri) if live else None,
-            dataset,
-            metrics=trained.metrics,
-            settings=desk.workplace.settings,
-            secret=desk.workplace.secret,
-            split=split,
-        )
-        judged = _Judged(artifact, live, gate, dataset.snapshot_hash)
+        gate = made.judge(store.path(artifact.uri), store.path(live.uri) if live else None, split)
+        judged = _Judged(artifact, live, gate, dataset.snapshot_hash, made.used)
         finished = desk.transact(partial(_record, desk=desk, judged=judged))
         if finished is not None:
             return finished
@@ -185,6 +111,7 @@ class _Judged:
     live: ModelVersion | None
     gate: Json
     read_sha256: str
+    used: Sequence[uuid.UUID]
 
 
 async def _record(session: AsyncSession, *, desk: Desk, judged: _Judged) -> Finished | None:
@@ -197,6 +124,14 @@ async def _record(session: AsyncSession, *, desk: Desk, judged: _Judged) -> Fini
     version = await registry.register_version(session, artifact)
     version.gate = gate
     await _say_what_it_read(session, version, judged.read_sha256)
+    for used in sorted(set(judged.used)):
+        session.add(
+            Lineage(
+                child=model_node(version.id),
+                parent=model_node(used),
+                project_id=version.project_id,
+            )
+        )
     if gate["promotes"]:
         by = desk.run.created_by or "trainer"
         await registry.promote(session, version.id, verdict=gate, changed_by=by)

@@ -3,7 +3,14 @@
 from enum import StrEnum
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 
 class RunKind(StrEnum):
@@ -12,6 +19,17 @@ class RunKind(StrEnum):
     REWARD_EMBEDDING = "reward_embedding"
     REWARD_TRANSFORMER = "reward_transformer"
     REWARD_ADDED = "reward_added"
+    SFT = "sft"
+    DPO = "dpo"
+    KTO = "kto"
+    PPO = "ppo"
+    GRPO = "grpo"
+    RLOO = "rloo"
+
+    @property
+    def is_policy(self) -> bool:
+        """Whether such a run makes a policy, and no reward model."""
+        return not self.value.startswith("reward_")
 
 
 class TrainingRequest(BaseModel):
@@ -38,5 +56,16 @@ class TrainingRequest(BaseModel):
         max_length=500,
         description="Why a file's own split may put near-duplicates on both sides.",
     )
-    model_name: str = Field("reward", min_length=1, max_length=100, description="Name to register.")
+    model_name: str = Field(
+        "",
+        max_length=100,
+        validate_default=True,
+        description="Name to register; empty: `reward`, or `policy` for a policy.",
+    )
     command: str = Field("", description="How a person starts the same run again.")
+
+    @field_validator("model_name")
+    @classmethod
+    def _named_by_kind(cls, value: str, info: ValidationInfo) -> str:
+        kind = info.data.get("kind")
+        return value or ("policy" if kind and kind.is_policy else "reward")

@@ -66,13 +66,23 @@ class ChatTemplate:
         Raises:
             TemplateRefusal: the template takes no such conversation.
         """
-        chat: list[Any] = [{"role": turn.role, "content": turn.content} for turn in turns]
-        chat.append({"role": "assistant", "content": response})
-        try:
-            found = render_jinja_template([chat], chat_template=self._template, **self._names)
-        except (TemplateError, TypeError, ValueError) as error:
-            raise TemplateRefusal(type(error).__name__) from None
-        return str(found[0][0])
+        chat = [{"role": turn.role, "content": turn.content} for turn in turns]
+        return self._told([*chat, {"role": "assistant", "content": response}])
+
+    def asked(self, turns: Sequence[Turn]) -> str:
+        """The conversation as the text after which a response begins.
+
+        Raises:
+            TemplateRefusal: the template takes no such conversation.
+        """
+        chat = [{"role": turn.role, "content": turn.content} for turn in turns]
+        return self._told(chat, add_generation_prompt=True)
+
+    def end_of_response(self, otherwise: int | None) -> int | None:
+        """The mark that ends a response; `otherwise` where the template ends it with none."""
+        _, _, after = self.rendered((Turn("user", "question"),), "reply").partition("reply")
+        marks = [at for at in self.ids([after])[0] if at in self._control]
+        return marks[0] if marks else otherwise
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, in which marks are marks: for safe and for rendered texts only."""
@@ -100,6 +110,15 @@ class ChatTemplate:
             text if self._control.isdisjoint(ids) else self._spelled(text)
             for text, ids in zip(broken, self.ids(broken), strict=True)
         ]
+
+    def _told(self, chat: Any, **how: Any) -> str:
+        try:
+            found = render_jinja_template(
+                [chat], chat_template=self._template, **how, **self._names
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            raise TemplateRefusal(type(error).__name__) from None
+        return str(found[0][0])
 
     def _spelled(self, text: str) -> str:
         """Letter by letter: some tokenizers find a mark in texts that only look like it."""

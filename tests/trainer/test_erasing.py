@@ -14,10 +14,11 @@ from sqlmodel import SQLModel, col
 
 from services.feedback_api.erasure import ErasurePolicy, Person, erase_person
 from services.trainer.config import TrainerSettings
+from services.trainer.desk import Desk
 from services.trainer.erasure_jobs import work_off_one
 from services.trainer.examples import RewardDataset
 from services.trainer.execution import train_here
-from services.trainer.runs import Desk, load_frozen
+from services.trainer.runs import load_frozen
 from services.trainer.snapshots import freeze_feedback, load_dataset
 from services.trainer.workplace import Workplace, open_workplace, run_folder, run_log
 from shared.contracts.training import RunKind, TrainingRequest

@@ -12,11 +12,12 @@ from anyio.from_thread import start_blocking_portal
 from sqlalchemy import select
 
 from services.trainer.datasets import Evidence
+from services.trainer.desk import Desk
 from services.trainer.examples import PreferencePair
 from services.trainer.execution import train_here
 from services.trainer.lines import snapshot_lines
 from services.trainer.progress import Reporter
-from services.trainer.runs import Desk, Finished, execute
+from services.trainer.runs import Finished, execute
 from services.trainer.snapshots import load_dataset, store_snapshot
 from services.trainer.workplace import Workplace, open_workplace, tidy
 from shared import registry

@@ -25,6 +25,7 @@ from services.trainer.backbones import ResolvedBackbone, resolve_backbone
 from services.trainer.evidence import Items, collect_items, switched_on
 from services.trainer.examples import RewardDataset, require_judged
 from services.trainer.judging import held_out_comparisons
+from services.trainer.launchers import world
 from services.trainer.process import response_metrics
 from services.trainer.raters.weights import weigh_raters
 from services.trainer.reward_artifact import store_reward
@@ -116,6 +117,9 @@ def train(
         ConfigError: the model is not to be had, or cannot be trained as asked on this machine.
         ArtifactError: the model is unsafe, or the folder cannot be written.
     """
+    world.hand_out(
+        partial(train, dataset, params, output=output, secret=b"", code_version=code_version)
+    )  # the others store nothing, so they sign nothing
     given, dataset = dataset, params.learned_from(dataset)
     require_judged(dataset, params.min_rated)
     population = population_of(params.population)
@@ -271,7 +275,9 @@ def fine_tune(
     )
     classifier, processing = open_pretrained(source.folder, adapting, seed=params.seed)
     folder = work / "model"
-    processing.save_pretrained(folder)
+    with world.main_first():
+        if world.is_main():
+            processing.save_pretrained(folder)
     truncation = _truncation(params, classifier, processing.model_max_length)
     template = params.template or ("chat" if processing.chat_template else "pair")
     separator = processing.sep_token or "\n\n" if template == "pair" else ""
@@ -288,6 +294,7 @@ def fine_tune(
         _schedule(params), head_first=params.head_first,
         remember=list(dict.fromkeys(windows.values())), work=work, progress=progress,
     )  # fmt: skip
+    world.leave_the_rest_to_main()
     plain = plain_model(model.classifier, source.folder, adapting, seed=params.seed)
     plain.save_pretrained(folder)
     report = (

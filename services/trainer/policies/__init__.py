@@ -1,0 +1,1 @@
+"""Policies: models that write responses, tuned on what people said of earlier ones."""

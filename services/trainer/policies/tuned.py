@@ -1,0 +1,103 @@
+"""TRL's trainers under our roof: the same arguments, checkpoints, progress and end for all.
+
+Texts are tokenised and cut here, so TRL's own preparation, which drops or cuts without a word, is
+left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, TrainerCallback
+
+from services.trainer.callbacks import ProgressReport
+from services.trainer.checkpoints import newest_whole_checkpoint
+from services.trainer.policies.opening import can_bf16, merged
+from services.trainer.policies.params import PolicyParams
+from services.trainer.trained import Progress
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+MODEL_WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class TunedPolicy:
+    """A policy after training.
+
+    Attributes:
+        model: the causal language model, adapters folded in.
+        metrics: what the recipe measured, on the held-out side where its names say so.
+        history: what was logged, by step.
+    """
+
+    model: Any
+    metrics: Mapping[str, float | int | str | None]
+    history: Sequence[Mapping[str, float]]
+
+
+def arguments(params: PolicyParams, work: Path) -> dict[str, Any]:
+    """What every TRL configuration is told."""
+    has_cuda = torch.cuda.is_available()
+    return {
+        "output_dir": str(work),
+        "num_train_epochs": params.epochs,
+        "per_device_train_batch_size": params.batch_size,
+        "per_device_eval_batch_size": params.batch_size,
+        "gradient_accumulation_steps": params.gradient_accumulation,
+        "learning_rate": params.learning_rate,
+        "warmup_steps": 0.1,
+        "use_cpu": not has_cuda,
+        "bf16": can_bf16(params),
+        "activation_checkpointing": params.gradient_checkpointing,
+        "dataloader_pin_memory": has_cuda,
+        "remove_unused_columns": False,
+        "eval_strategy": "no",
+        "save_strategy": "steps",
+        "save_steps": params.save_steps,
+        "save_total_limit": 2,
+        "logging_steps": params.logging_steps,
+        "report_to": params.report_to,
+        "disable_tqdm": True,
+        "seed": params.seed,
+    }
+
+
+def run(
+    trainer: Any, params: PolicyParams, work: Path, progress: Progress, *more: TrainerCallback
+) -> list[dict[str, float]]:
+    """Train to the end, from the newest whole checkpoint if there is one; what was logged."""
+    trainer.remove_callback(PrinterCallback)
+    for callback in (*more, ProgressReport(progress), _SaveTheEnd()):
+        trainer.add_callback(callback)
+    weights = ADAPTER_WEIGHTS if params.lora_rank else MODEL_WEIGHTS
+    newest = newest_whole_checkpoint(work, weights=weights)
+    trainer.train(resume_from_checkpoint=newest)
+    return numbers_only(trainer.state.log_history)
+
+
+def tuned(
+    trainer: Any,
+    metrics: Mapping[str, float | int | str | None],
+    history: Sequence[Mapping[str, float]],
+) -> TunedPolicy:
+    """What a trainer leaves, in one piece."""
+    plain = trainer.accelerator.unwrap_model(trainer.model)
+    return TunedPolicy(merged(plain), metrics, history)
+
+
+def numbers_only(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+    """Logged rows without what is no number."""
+    return [
+        {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
+        for row in history
+    ]
+
+
+class _SaveTheEnd(TrainerCallback):
+    """Keeps the last step too: a run that is killed while it is judged need not train again."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_save = True

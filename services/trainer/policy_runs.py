@@ -1,0 +1,114 @@
+"""Makes a policy for a run: trained, judged on held-out prompts beside its start, and stored."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.trainer.backbones import ResolvedBackbone
+from services.trainer.desk import Desk
+from services.trainer.examples import RewardDataset, require_judged
+from services.trainer.made import Made
+from services.trainer.methods import recipe_of
+from services.trainer.policies.artifact import write_policy
+from services.trainer.policies.constraints import Judge
+from services.trainer.policies.data import policy_data
+from services.trainer.policies.evaluation import evaluate_policy
+from services.trainer.policies.gold import gold_model
+from services.trainer.policies.opening import Opened, open_policy
+from services.trainer.policies.params import OnlineParams, PolicyParams
+from services.trainer.policies.policy_gates import policy_gate, read_report
+from services.trainer.policies.report import write_report
+from services.trainer.policies.rewards import Rewards, judged_by
+from services.trainer.policies.sources import Sources, uses
+from services.trainer.policies.tuned import TunedPolicy
+from services.trainer.progress import Reporter
+from services.trainer.workplace import code_version
+from shared.contracts.policy import PolicyManifest
+from shared.db.columns import Json
+from shared.ml.folders import sha256_of_backbone
+
+
+def make_policy(
+    desk: Desk, dataset: RewardDataset, params: PolicyParams, folder: Path, reporter: Reporter
+) -> Made:
+    """A policy as the run asks for, with the gate of policies.
+
+    Raises:
+        HeedError: it cannot be made.
+    """
+    require_judged(dataset, params.min_rated)
+    data, sources = policy_data(dataset), Sources(desk, threads=params.threads)
+    reporter(0.02, "model", {})
+    is_online = isinstance(params, OnlineParams)
+    rewards = sources.rewards(params.reward, is_needed=is_online)
+    source = sources.policy(params.base_model)
+    opened = open_policy(source, params, folder / "tokenizer")
+    tuned: TunedPolicy = recipe_of(desk.request.kind)[1](
+        opened, data, params,
+        work=_checkpoints(folder), progress=reporter, **({"rewards": rewards} if is_online else {}),
+    )  # fmt: skip
+    reporter(0.9, "evaluate", {})
+    after = Opened(tuned.model, opened.text, opened.folder)
+    before = open_policy(source, params, folder / "tokenizer")
+    report = evaluate_policy(
+        before,
+        after,
+        data.held.prompts,
+        rewards=rewards,
+        gold=_gold(sources, dataset, params, desk, folder),
+        params=params,
+        progress=reporter,
+    )
+    draft = _draft(desk.request.kind.value, params, source, rewards, tuned)
+    manifest = write_policy(
+        folder / "model",
+        draft.model_copy(update={"dataset_snapshot": data.snapshot_hash}),
+        tuned.model,
+        opened,
+        fill=lambda stage: write_report(stage, report, tuned.history),
+        secret=desk.workplace.secret,
+    )
+
+    def gate(_: Path, live: Path | None, __: Json | None) -> Json:
+        known = read_report(live) if live else None
+        return policy_gate(report, known, desk.workplace.settings)
+
+    metrics = {**manifest.metrics, **report.summary()}
+    return Made("policy", folder / "model", metrics, gate, sources.used)
+
+
+def _checkpoints(folder: Path) -> Path:
+    work = folder / "checkpoints"
+    work.mkdir(exist_ok=True)
+    return work
+
+
+def _gold(
+    sources: Sources, dataset: RewardDataset, params: PolicyParams, desk: Desk, folder: Path
+) -> Judge | None:
+    """A second reward that training never saw; None with too little held out to fit one."""
+    if params.gold is not None:
+        return judged_by(sources.scorer(params.gold)[0])
+    work = folder / "gold"
+    return gold_model(dataset, work=work, secret=desk.workplace.secret, seed=params.seed)
+
+
+def _draft(
+    method: str,
+    params: PolicyParams,
+    source: ResolvedBackbone,
+    rewards: Rewards | None,
+    tuned: TunedPolicy,
+) -> PolicyManifest:
+    return PolicyManifest(
+        method=method,
+        base_model=source.name,
+        base_revision=source.revision,
+        base_sha256=sha256_of_backbone(source.folder),
+        rewards=uses(rewards),
+        metrics=dict(tuned.metrics),
+        parameters=params.model_dump(mode="json") | {"base_model": source.name},
+        dataset_snapshot="",
+        code_version=code_version(),
+        created_at=datetime.now(UTC),
+        files={},
+    )
