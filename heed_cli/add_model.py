@@ -6,7 +6,7 @@ import typer
 
 from heed_cli.services import DataDir
 from heed_cli.terminal import done, note
-from heed_cli.train import MinRated, Name, report, request_of, train_with_bar
+from heed_cli.training_requests import MinRated, Name, report, request_of, train_with_bar
 from heed_cli.workplace import at_workplace, trainer_settings
 from shared.contracts.training import RunKind
 

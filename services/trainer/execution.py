@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from services.trainer.config import TrainerSettings
 from services.trainer.desk import Desk
@@ -22,6 +22,7 @@ from services.trainer.progress import Reporter, Show
 from services.trainer.runs import Finished, execute
 from services.trainer.workplace import Workplace, code_version, open_workplace, tidy
 from shared.contracts.manifest import RewardManifest
+from shared.contracts.policy import PolicyManifest
 from shared.contracts.training import TrainingRequest
 from shared.contracts.values import RunStatus
 from shared.db.audit import person_name
@@ -129,9 +130,14 @@ def export_folder(artifact: Path, output: Path) -> None:
 
 
 def _is_model(folder: Path) -> bool:
-    """Whether a folder is the artifact of a reward model, judged by a manifest that can be read."""
+    """Whether a folder is an artifact of ours, judged by a manifest that can be read."""
+    kinds = {"reward_model.json": RewardManifest, "policy.json": PolicyManifest}
+    return any(_reads(folder / name, kind) for name, kind in kinds.items())
+
+
+def _reads(path: Path, kind: type[BaseModel]) -> bool:
     try:
-        RewardManifest.model_validate_json((folder / "reward_model.json").read_bytes())
+        kind.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValidationError):
         return False
     return True
