@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 
 from services.trainer.progress import stop_requested
 from services.trainer.trained import Progress
+from shared.logs import get_logger
 
 _SHOWN = frozenset({"loss", "accuracy", "epoch", "eval_loss", "eval_accuracy", "learning_rate"})
 
@@ -27,6 +28,8 @@ class ProgressReport(TrainerCallback):
         self._progress = progress
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step:
+            get_logger("trainer").info("goes on from a checkpoint", step=state.global_step)
         self._progress(_done(state), "train", {"step": state.global_step})
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

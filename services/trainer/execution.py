@@ -29,7 +29,6 @@ from shared.db.audit import person_name
 from shared.db.tables import TrainingRun
 from shared.errors import (
     ConfigError,
-    DatabaseUnavailable,
     HeedError,
     RunInterrupted,
     Unavailable,
@@ -88,8 +87,6 @@ def work_on(settings: TrainerSettings, url: str, run_id: uuid.UUID, attempt: int
             _attempt(Desk(run, workplace, portal), reporter)
     except RunInterrupted:
         return EXIT_STOPPED if reporter.stop_requested else EXIT_LOST
-    except DatabaseUnavailable:
-        return EXIT_UNAVAILABLE
     except Unavailable:
         raise
     except HeedError:

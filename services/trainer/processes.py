@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 from services.trainer.child_jobs import do_claimed
 from services.trainer.config import TrainerSettings
-from services.trainer.execution import work_on
+from services.trainer.execution import EXIT_UNAVAILABLE, work_on
 from services.trainer.faults import where
 from services.trainer.worker import LIFE_S, life_file, run_worker
 from shared.config import load_settings
 from shared.db.connect import resolve_database_url
-from shared.errors import HeedError
+from shared.errors import DatabaseUnavailable, HeedError
 from shared.logs import configure_logs, get_logger
 
 
@@ -43,9 +43,15 @@ def is_worker_alive() -> int:
 
 
 def ending_in_one_line(role: Callable[[], int]) -> int:
-    """The role's exit status; 1 and one line on standard error when it failed."""
+    """The role's exit status; 1 and one line on standard error when it failed.
+
+    A child that found no database says so by its status, and its work waits instead of failing.
+    """
     try:
         return role()
+    except DatabaseUnavailable as error:
+        sys.stderr.write(f"heed trainer: {error.detail}\n")
+        return EXIT_UNAVAILABLE
     except HeedError as error:
         sys.stderr.write(f"heed trainer: {error.detail}\n")
     except Exception as error:  # noqa: BLE001 - the message could repeat what people wrote
