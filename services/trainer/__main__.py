@@ -13,6 +13,7 @@ def main() -> int:
     if options.parent is not None:
         die_with(options.parent)
     from services.trainer.processes import (
+        be_beside,
         be_child,
         be_job_child,
         be_worker,
@@ -22,6 +23,8 @@ def main() -> int:
 
     if options.check:
         return ending_in_one_line(is_worker_alive)
+    if options.beside:
+        return ending_in_one_line(be_beside)
     if options.job is not None:
         return ending_in_one_line(lambda: be_job_child(options.job, options.attempt))
     if options.run is not None:
@@ -32,6 +35,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m services.trainer", description=__doc__)
     parser.add_argument("--check", action="store_true", help="is a worker alive here?")
+    parser.add_argument("--beside", action="store_true", help="train beside the worker of host 0")
     for name in ("--run", "--job"):
         parser.add_argument(name, type=uuid.UUID, help=argparse.SUPPRESS)
     for name in ("--attempt", "--parent"):

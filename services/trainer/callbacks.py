@@ -4,10 +4,12 @@ It evaluates and saves at each epoch's end by itself, which is when little data 
 overfitting; long epochs are evaluated in between too.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from transformers import TrainerCallback
 
+from services.trainer.launchers import world
 from services.trainer.progress import stop_requested
 from services.trainer.trained import Progress
 from shared.logs import get_logger
@@ -33,7 +35,8 @@ class ProgressReport(TrainerCallback):
         self._progress(_done(state), "train", {"step": state.global_step})
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if stop_requested(self._progress):
+        if world.anyone(bool(stop_requested(self._progress))):
+            _stop_too(self._progress)  # all processes of the run save, then all end
             control.should_save = control.should_save or not float(state.epoch).is_integer()
         else:
             self._progress(_done(state), "train", {"step": state.global_step})
@@ -46,6 +49,12 @@ class ProgressReport(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if stop_requested(self._progress):
             self._progress(_done(state), "train", {"step": state.global_step})
+
+
+def _stop_too(progress: Progress) -> None:
+    ask: Callable[[str], None] | None = getattr(progress, "ask_to_stop", None)
+    if ask is not None:
+        ask("Another process of the run was told to stop.")
 
 
 def _done(state: Any) -> float:

@@ -10,10 +10,13 @@ from services.trainer.child_jobs import do_claimed
 from services.trainer.config import TrainerSettings
 from services.trainer.execution import EXIT_UNAVAILABLE, work_on
 from services.trainer.faults import where
+from services.trainer.launchers import world
+from services.trainer.launchers.following import follow, meet
+from services.trainer.launchers.launching import Unit, launcher_of, spreads
 from services.trainer.worker import LIFE_S, life_file, run_worker
 from shared.config import load_settings
 from shared.db.connect import resolve_database_url
-from shared.errors import DatabaseUnavailable, HeedError
+from shared.errors import ConfigError, DatabaseUnavailable, HeedError
 from shared.logs import configure_logs, get_logger
 
 
@@ -25,9 +28,34 @@ def be_worker() -> int:
 
 
 def be_child(run_id: uuid.UUID, attempt: int) -> int:
-    """Execute one claimed run; the exit status."""
+    """Execute one claimed run, in as many processes as it is to have; the exit status."""
     settings = _settings()
-    return work_on(settings, resolve_database_url(settings), run_id, attempt)
+    if not world.is_main():
+        return follow(settings)
+    url = resolve_database_url(settings)
+    launcher = launcher_of(settings)
+    if launcher is not None and asyncio.run(spreads(url, run_id)):
+        return launcher.launch(Unit.of_run(run_id, attempt))
+    meet(settings)
+    return work_on(settings, url, run_id, attempt)
+
+
+def be_beside() -> int:
+    """Train on this host what the worker of host 0 has claimed; the exit status.
+
+    Raises:
+        ConfigError: the settings say nothing of other hosts.
+    """
+    settings = _settings()
+    if not world.is_main():
+        return follow(settings)
+    launcher = launcher_of(settings)
+    if launcher is None or not settings.launch_host:
+        raise ConfigError(
+            "--beside needs HEED_LAUNCHER=torchrun, HEED_LAUNCH_HOSTS, HEED_LAUNCH_RENDEZVOUS and "
+            "HEED_LAUNCH_HOST, which is 1 or more here; host 0 runs the worker."
+        )
+    return launcher.launch(Unit.beside())
 
 
 def be_job_child(job_id: uuid.UUID, attempt: int) -> int:

@@ -1,5 +1,6 @@
 """What the trainer reads: the posts that may be trained on, and what is known of datasets."""
 
+import uuid
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
@@ -49,9 +50,11 @@ class RecordedStep(NamedTuple):
 
 
 async def trainable_feedback(
-    session: AsyncSession, project_id: int, cipher: FieldCipher
+    session: AsyncSession, project_id: int, cipher: FieldCipher, *, newest: int | None = None
 ) -> list[FeedbackRow]:
     """Live, settled, consented feedback on whole responses, oldest first, its texts opened.
+
+    All of it, or so many of the newest.
 
     The prompt and the response are the post's own, else those of its recorded interaction, whose
     consent then counts too. Feedback on single reasoning steps is not among it, nor is what lost a
@@ -69,7 +72,8 @@ async def trainable_feedback(
         col(Feedback.step) == "",
         func.coalesce(own_response, response).is_not(None),
     )
-    return [_feedback_row(**row) for row in await _opened(session, statement, _SAID, cipher)]
+    some = _newest(statement, Feedback, newest)
+    return [_feedback_row(**row) for row in await _opened(session, some, _SAID, cipher)]
 
 
 async def trainable_steps(
@@ -188,9 +192,12 @@ async def _recorded_steps(
 
 
 async def trainable_preferences(
-    session: AsyncSession, project_id: int, cipher: FieldCipher
+    session: AsyncSession, project_id: int, cipher: FieldCipher, *, newest: int | None = None
 ) -> list[PreferenceRow]:
-    """Live, settled, consented comparisons that lost no text, oldest first, their texts opened."""
+    """Live, settled, consented comparisons that lost no text, oldest first, their texts opened.
+
+    All of them, or so many of the newest.
+    """
     statement = (
         select(
             *_columns(Preference),
@@ -206,8 +213,17 @@ async def trainable_preferences(
         .where(*_may_be_trained_on(Preference, project_id))
         .order_by(col(Preference.seq))
     )
-    rows = await _opened(session, statement, ("rlhf_preferences",), cipher)
+    some = _newest(statement, Preference, newest)
+    rows = await _opened(session, some, ("rlhf_preferences",), cipher)
     return [PreferenceRow(**row) for row in rows]
+
+
+def _newest(statement: Select[Any], table: Post, newest: int | None) -> Select[Any]:
+    """Of these rows so many of the newest, still oldest first; all for None."""
+    if newest is None:
+        return statement
+    last = statement.order_by(None).order_by(col(table.seq).desc()).limit(newest).subquery()
+    return select(last).order_by(last.c.seq)
 
 
 async def _opened(
@@ -274,6 +290,13 @@ async def list_runs(session: AsyncSession, limit: int, project_id: int = 1) -> l
     statement = select(TrainingRun).where(col(TrainingRun.project_id) == project_id)
     newest = statement.order_by(col(TrainingRun.created_at).desc()).limit(limit)
     return list(await session.scalars(newest))
+
+
+async def kind_of_run(session: AsyncSession, run_id: uuid.UUID) -> str | None:
+    """Which recipe a run follows; None when there is no such run."""
+    found = select(col(TrainingRun.kind)).where(col(TrainingRun.id) == run_id)
+    kind: str | None = await session.scalar(found)
+    return kind
 
 
 async def count_posts_of(session: AsyncSession, rater: str, project_id: int = 1) -> int:

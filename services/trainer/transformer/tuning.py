@@ -24,6 +24,7 @@ from transformers import (
 
 from services.trainer.callbacks import ProgressReport, StepsWithinEpochs
 from services.trainer.checkpoints import newest_whole_checkpoint
+from services.trainer.launchers import world
 from services.trainer.trained import Progress
 from services.trainer.transformer.batches import Collator, Ids
 from services.trainer.transformer.head_first import (
@@ -60,7 +61,7 @@ class Schedule:
 
     def evaluate_every(self, judgements: int) -> int:
         """Optimizer steps between two evaluations within an epoch of so many judgements."""
-        batches = math.ceil(judgements / self.batch_size)
+        batches = math.ceil(judgements / (self.batch_size * world.place().world_size))
         steps = math.ceil(batches / self.gradient_accumulation)
         return min(self.eval_steps, max(1, math.ceil(steps / self.evaluations_per_epoch)))
 
@@ -109,13 +110,15 @@ def tune(
         progress: called after each logged step; may raise to stop.
 
     Raises:
-        ConfigError: `head_first` is asked of a model without a single last layer, or training
-            diverged.
+        ConfigError: `head_first` is asked of a model without a single last layer, training
+            diverged, or some process of the run would train apart from the others.
     """
     kept, held = rows
+    arguments = _arguments(schedule, work)
+    world.require_joined(arguments.world_size)
     trainer = _LikelihoodTrainer(
         model=model,
-        args=_arguments(schedule, work),
+        args=arguments,
         train_dataset=_Rows(kept),
         eval_dataset=_Rows(sorted(held, key=lambda row: row.longest)),
         data_collator=collator,
@@ -127,7 +130,8 @@ def tune(
     known = _features(model, collator, remember, batch_size=size) if remember else {}
     if head_first:
         fit = partial(fit_head, model, collator, kept, held, batch_size=size, known=known)
-        head, start = _fit_or_read_head(model, work, fit), _trained_weights(model)
+        with world.main_first():
+            head, start = _fit_or_read_head(model, work, fit), _trained_weights(model)
         progress(0.1, "head", {"eval_loss": head.loss})
     state = _train_to_the_end(trainer, model, newest_whole_checkpoint(work))
     best = math.inf if state.best_metric is None else state.best_metric
@@ -175,7 +179,8 @@ class _LikelihoodTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthBuckets:
         rows: Any = train_dataset or self.train_dataset
         lengths = [row.longest for row in rows.rows]
-        return LengthBuckets(lengths, self.args.train_batch_size, seed=self.args.seed)
+        together = self.args.train_batch_size * self.args.world_size  # of all processes
+        return LengthBuckets(lengths, together, seed=self.args.seed)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
