@@ -16,10 +16,10 @@ COPY heed_cli heed_cli
 RUN pip install -c constraints.txt .
 
 FROM build-feedback_api AS build-reward_service
-RUN pip install -c constraints.txt '.[reward]'
+RUN pip install -c constraints.txt '.[reward,s3]'
 
 FROM build-reward_service AS build-trainer
-RUN pip install -c constraints.txt '.[trainer]'
+RUN pip install -c constraints.txt '.[trainer,s3]'
 
 FROM ${PYTHON_IMAGE} AS runtime
 RUN useradd --uid 10001 --create-home heed && install -d -o heed -g heed /var/lib/heed

@@ -93,9 +93,10 @@ class BucketStore:
         with self._copies.explained(), self.workspace() as aside:
             copy = aside / "copy"
             shutil.copytree(path, copy, copy_function=shutil.copyfile)
-            sha256 = hashlib.sha256(list_text(list_folder(copy))).hexdigest()
+            files = list_folder(copy)
+            sha256 = hashlib.sha256(list_text(files)).hexdigest()
             copy = copy.rename(aside / sha256)
-            transfer.send_folder(self.bucket, self._key(kind, sha256), copy)
+            transfer.send_folder(self.bucket, self._key(kind, sha256), copy, files)
             return self._keep(copy, kind), sha256
 
     def path(self, uri: str) -> Path:
@@ -166,9 +167,10 @@ class BucketStore:
             StoreUnavailable: the bucket cannot be reached.
         """
         began, whole = self._checkpoints(run_id)
-        sha256 = hashlib.sha256(list_text(list_folder(folder))).hexdigest()
+        files = list_folder(folder)
+        sha256 = hashlib.sha256(list_text(files)).hexdigest()
         checkpoint = next_after(whole, attempt)._replace(sha256=sha256)
-        transfer.send_folder(self.bucket, _checkpoint_key(run_id, checkpoint), folder)
+        transfer.send_folder(self.bucket, _checkpoint_key(run_id, checkpoint), folder, files)
         for old in began:
             if old < checkpoint:
                 transfer.delete(self.bucket, _checkpoint_key(run_id, old))

@@ -158,8 +158,8 @@ class Bucket:
             "secret_access_key": _plain(address.secret_access_key),
         }
         options: dict[str, Any] = {"timeout": f"{_TIMEOUT_S}s", "connect_timeout": f"{_CONNECT_S}s"}
-        if address.endpoint and address.endpoint.startswith("http://"):
-            options["allow_http"] = True
+        # Without an endpoint of ours, it is for the standard environment to say whether TLS is on.
+        options["allow_http"] = address.endpoint is None or address.endpoint.startswith("http://")
         return S3Store(
             address.bucket,
             client_options=options,  # type: ignore[arg-type]
@@ -197,11 +197,6 @@ class Bucket:
             return ConfigError(
                 f"There are no credentials for {address.url}: set HEED_ARTIFACT_ACCESS_KEY_ID and "
                 "HEED_ARTIFACT_SECRET_ACCESS_KEY, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
-            )
-        if "builder error" in said:
-            return ConfigError(
-                f"{address.url} is at an http:// address: give it as HEED_ARTIFACT_ENDPOINT, or "
-                "set AWS_ALLOW_HTTP=true beside AWS_ENDPOINT_URL."
             )
         if why == "NoSuchBucket":
             return ConfigError(

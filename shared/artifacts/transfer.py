@@ -9,7 +9,7 @@ name that was asked for.
 import hashlib
 from pathlib import Path, PurePosixPath
 
-from shared.artifacts.hashing import Listed, file_sha256, list_folder, list_text
+from shared.artifacts.hashing import Listed, file_sha256, list_text
 from shared.artifacts.objects import CHUNK_BYTES, Bucket
 from shared.errors import ArtifactError, MissingArtifact
 from shared.folders import make_private
@@ -23,9 +23,8 @@ def send_file(bucket: Bucket, key: str, path: Path, sha256: str) -> None:
         bucket.put(key, path, sha256)
 
 
-def send_folder(bucket: Bucket, key: str, folder: Path) -> None:
-    """Store a folder's files, without those that are there already, and at last its list."""
-    files = list_folder(folder)
+def send_folder(bucket: Bucket, key: str, folder: Path, files: list[Listed]) -> None:
+    """Store the listed files of a folder, without those that are there, and at last the list."""
     there = bucket.sizes(f"{key}/{FILES}")
     for sha256, path in files:
         place = f"{key}/{FILES}/{path}"
