@@ -1,6 +1,7 @@
 """Schedules that people ask for most, ready to install and then to edit."""
 
-from shared.contracts.schedules import MonitoringRequest, ScheduleIn, Threshold
+from shared.contracts.monitoring import MonitoringRequest
+from shared.contracts.schedules import ScheduleIn, Threshold
 from shared.contracts.training import RunKind, TrainingRequest
 
 _RETRAIN = TrainingRequest(kind=RunKind.REWARD_EMBEDDING)

@@ -1,12 +1,15 @@
 """Schedules in words: from options to what is stored, and from there to a line of a table."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from rich.text import Text
 
 from heed_cli.workplace import this_command
-from shared.contracts.schedules import MONITORING, ScheduleIn
+from shared.contracts.monitoring import KIND as MONITORING
+from shared.contracts.monitoring import MonitoringReport
+from shared.contracts.schedules import ScheduleIn
 from shared.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -105,3 +108,18 @@ def in_words(wanted: ScheduleIn) -> str:
     enough = f"{samples(wanted)} samples" if wanted.threshold else ""
     joined = " if there are ".join(filter(None, (at, enough))) if at else f"at {enough}"
     return f"starts {starts(wanted)} {joined}"
+
+
+def told(report: MonitoringReport) -> Iterator[tuple[str, str]]:
+    """What else than averages a monitoring found, as names and clauses."""
+    volume = report.volume
+    yield "looked", f"{report.at:%Y-%m-%d %H:%M} UTC, over {report.days} days"
+    yield "posts", f"{volume.last_day} in the last day; {volume.usual_day:.1f} on a usual one"
+    for one in report.newest:
+        interval = f"95 % interval {one.low:.2f} to {one.high:.2f}"
+        yield (
+            one.model,
+            f"agrees with {one.agreement:.2f} of {one.counted} new {one.of}; {interval}",
+        )
+    if report.unknown:
+        yield "live model", report.unknown

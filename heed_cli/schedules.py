@@ -1,4 +1,4 @@
-"""`heed schedules list | add | edit | enable | disable | remove | presets | tick`."""
+"""`heed schedules list | add | edit | enable | disable | remove | presets | report | tick`."""
 
 from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from heed_cli.schedule_words import (
     parameters,
     row_of,
     starts,
+    told,
 )
 from heed_cli.schedule_words import samples as said
 from heed_cli.services import DataDir
@@ -205,6 +206,26 @@ def presets(
             continue
         zone = {"time_zone": time_zone} if time_zone and PRESETS[name].cron else {}
         _add(data_dir, project, name, PRESETS[name].model_copy(update=zone))
+
+
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(help="A schedule of monitoring.")] = "monitoring",
+    project: Project = 1,
+    data_dir: DataDir = None,
+) -> None:
+    """What a monitoring found the last time, and what it warns of."""
+    from shared.schedules.reports import find_report
+
+    found = _run(data_dir, lambda session: find_report(session, name, project))
+    table = _table("about", "average", "ratings")
+    for one in found.averages:
+        table.add_row(*cells(f"{one.kind} {one.name}", f"{one.average:.2f}", str(one.rated)))
+    console.print(table)
+    for line in told(found):
+        done(*line)
+    for warned in found.warnings:
+        note(warned.kind.replace("_", " "), f"{warned.about}: {warned.value:.2f}")
 
 
 @app.command()

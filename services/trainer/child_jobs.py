@@ -6,6 +6,7 @@ from services.trainer.children import child_for, how_it_ended
 from services.trainer.config import TrainerSettings
 from services.trainer.execution import EXIT_LOST
 from services.trainer.review.jobs import MAKING_QUEUES
+from services.trainer.schedules.monitoring import MONITORING
 from services.trainer.small_jobs import Trade
 from services.trainer.workplace import Workplace, open_workplace, run_log
 from shared.contracts.values import RunStatus
@@ -30,11 +31,13 @@ async def in_child(workplace: Workplace, job: Job) -> None:
     log_path.unlink(missing_ok=True)
 
 
+_TRADES = {trade.queue: trade for trade in (MAKING_QUEUES, MONITORING)}
 QUEUES_IN_CHILD = Trade(MAKING_QUEUES.queue, in_child)
+MONITORING_IN_CHILD = Trade(MONITORING.queue, in_child)
 
 
 async def do_claimed(settings: TrainerSettings, url: str, job_id: uuid.UUID, attempt: int) -> int:
-    """Make the review queue that the worker claimed, as its child process; the exit status.
+    """Do the job that the worker claimed, as its child process; the exit status.
 
     Raises:
         Unavailable: something is away for now; the worker lets the job wait.
@@ -45,7 +48,7 @@ async def do_claimed(settings: TrainerSettings, url: str, job_id: uuid.UUID, att
         if job is None or job.attempt != attempt or job.status != RunStatus.RUNNING:
             return EXIT_LOST
         try:
-            await MAKING_QUEUES.carry_out(workplace, job)
+            await _TRADES[job.queue].carry_out(workplace, job)
         except RunInterrupted:
             return EXIT_LOST
     return 0

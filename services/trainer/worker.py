@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.trainer.child_jobs import QUEUES_IN_CHILD
+from services.trainer.child_jobs import MONITORING_IN_CHILD, QUEUES_IN_CHILD
 from services.trainer.children import ask_to_end, child_for, how_it_ended
 from services.trainer.config import TrainerSettings
 from services.trainer.erasure_jobs import ERASING
@@ -73,7 +73,9 @@ async def run_worker(settings: TrainerSettings, url: str) -> None:
         worker = Worker(workplace)
         for stop_signal in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(stop_signal, worker.stop)
-        woken = {trade: asyncio.Event() for trade in (ERASING, QUEUES_IN_CHILD)}
+        woken = {
+            trade: asyncio.Event() for trade in (ERASING, QUEUES_IN_CHILD, MONITORING_IN_CHILD)
+        }
 
         def wake(_: str = "") -> None:
             worker.wake()

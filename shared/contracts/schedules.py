@@ -5,12 +5,12 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from shared.contracts.monitoring import MonitoringRequest
 from shared.contracts.storable import Name
 from shared.contracts.training import RunKind, TrainingRequest
 
 MAX_SAMPLES = 10_000_000
 MAX_PRIORITY = 1000
-MONITORING = "monitoring"  # the kind of job, and its queue
 NAME_PATTERN = r"^[A-Za-z0-9._-]{1,100}$"
 
 
@@ -44,20 +44,6 @@ class Threshold(BaseModel):
         if self.task_type is not None and self.any_task:
             raise ValueError("give either a task_type or any_task")
         return self
-
-
-class MonitoringRequest(BaseModel):
-    """How feedback and the live model are watched; `{}` asks for the usual."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    days: int = Field(30, ge=1, le=365, description="Averages are those of so many days.")
-    warn_below: float = Field(0.6, ge=0, le=1, description="Averages under it are warned of …")
-    warn_from: int = Field(51, ge=1, description="… where there are so many ratings at least.")
-    model_name: str = Field("reward", min_length=1, max_length=100, description="Whose champion.")
-    newest: int = Field(
-        200, ge=0, le=2000, description="The champion is compared with so many newest judgements."
-    )
 
 
 class ScheduleIn(BaseModel):

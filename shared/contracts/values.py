@@ -60,6 +60,7 @@ class Event(StrEnum):
     PREFERENCE_CREATED = "preference.created"
     DATASET_FROZEN = "dataset.frozen"
     SUBJECT_ERASED = "subject.erased"
+    MONITORING_WARNED = "monitoring.warned"
 
 
 class RolloutStatus(StrEnum):

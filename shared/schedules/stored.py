@@ -20,7 +20,8 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from shared.contracts.schedules import MONITORING, NAME_PATTERN, ScheduleIn
+from shared.contracts.monitoring import KIND as MONITORING
+from shared.contracts.schedules import NAME_PATTERN, ScheduleIn
 from shared.db.audit import audit
 from shared.db.columns import Json
 from shared.db.tables import Schedule

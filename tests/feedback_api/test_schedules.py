@@ -101,3 +101,10 @@ async def test_a_key_without_the_scope_is_refused(client, shared_sessions, proje
     reply = await client.get("/schedules", headers={"Authorization": f"Bearer {other}"})
 
     assert reply.status_code == 403
+
+
+async def test_a_report_is_not_found_before_the_first_look(client):
+    reply = await client.get("/schedules/monitoring/report")
+
+    assert reply.status_code == 404
+    assert "presets monitoring" in reply.json()["detail"]

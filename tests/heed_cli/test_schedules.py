@@ -2,10 +2,14 @@
 
 import asyncio
 import re
+from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import text
 
 from heed_cli.main import main
+from shared.contracts.monitoring import Average, MonitoringReport, Volume, Warned
+from shared.db.tables import Job
 
 
 @pytest.fixture
@@ -67,8 +71,6 @@ async def test_every_preset_is_installed_with_one_command_and_only_once(heed):
 
 
 async def test_what_is_due_is_enqueued_by_hand(heed, sessions):
-    from sqlalchemy import text
-
     await heed("add", "often", "--cron", "0 0 1 1 *")
     quiet = await heed("tick")
     async with sessions.begin() as session:
@@ -97,6 +99,7 @@ async def test_what_is_due_is_enqueued_by_hand(heed, sessions):
         (("edit", "x", "--priority", "1"), "no schedule x"),
         (("remove", "x"), "no schedule x"),
         (("presets", "yearly"), "no preset yearly"),
+        (("report",), "heed schedules presets monitoring"),
     ],
 )
 async def test_what_makes_no_sense_is_refused_in_one_line(heed, given, said):
@@ -105,6 +108,27 @@ async def test_what_makes_no_sense_is_refused_in_one_line(heed, given, said):
     assert said in refusal
     assert len(refusal.splitlines()) == 1
     assert "unexpected" not in refusal
+
+
+async def test_what_monitoring_found_is_shown(heed, sessions):
+    report = MonitoringReport(
+        at=datetime(2026, 3, 1, 5, tzinfo=UTC),
+        days=30,
+        averages=[Average(kind="task", name="rag", rated=60, average=0.41)],
+        volume=Volume(last_day=3, usual_day=20.0),
+        newest=[],
+        unknown="Nothing is live under this name.",
+        warnings=[Warned(kind="low_average", about="task:rag", value=0.41, counted=60)],
+    )
+    async with sessions.begin() as session:
+        found = {"status": "succeeded", "progress": report.model_dump(mode="json")}
+        session.add(Job(kind="monitoring", queue="monitoring", schedule="monitoring", **found))
+
+    said = await heed("report")
+
+    assert re.search(r"task rag +0.41 +60", said)
+    assert re.search(r"posts +3 in the last day; 20.0 on a usual one", said)
+    assert re.search(r"! low average +task:rag: 0.41", said)
 
 
 async def test_a_name_that_is_taken_is_refused(heed):

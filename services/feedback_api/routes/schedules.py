@@ -9,8 +9,10 @@ from pydantic import Field
 
 from services.feedback_api.deps import SessionDep, TrainerDep
 from services.feedback_api.routes.posting import FIND_ERRORS, READ_ERRORS
+from shared.contracts.monitoring import MonitoringReport
 from shared.contracts.schedules import NAME_PATTERN, Firing, ScheduleIn
 from shared.errors import MalformedBody, TooLarge
+from shared.schedules.reports import find_report
 from shared.schedules.stored import (
     Owner,
     Standing,
@@ -67,6 +69,16 @@ async def get_schedule(
 ) -> ScheduleOut:
     """The schedule, and how far its threshold is."""
     return ScheduleOut.of(await find_schedule(session, name, principal.project_id))
+
+
+@router.get(
+    "/schedules/{name}/report", responses=FIND_ERRORS, summary="What a monitoring found last"
+)
+async def get_report(
+    name: ScheduleName, principal: TrainerDep, session: SessionDep
+) -> MonitoringReport:
+    """Averages, volume, the live model's agreement with the newest judgements, and warnings."""
+    return await find_report(session, name, principal.project_id)
 
 
 @router.put(

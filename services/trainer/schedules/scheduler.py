@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
 from services.trainer.schedules.tallies import Key, Tallies
-from shared.contracts.schedules import MONITORING, Firing
+from shared.contracts.monitoring import KIND as MONITORING
+from shared.contracts.schedules import Firing
 from shared.contracts.training import TrainingRequest
 from shared.db.faults import reaching_database
 from shared.db.tables import Job, Schedule, TrainingRun
