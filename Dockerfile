@@ -22,7 +22,7 @@ FROM build-reward_service AS build-trainer
 RUN pip install -c constraints.txt '.[trainer,s3]'
 
 FROM ${PYTHON_IMAGE} AS runtime
-RUN useradd --uid 10001 --create-home heed && install -d -o heed -g heed /var/lib/heed
+RUN useradd --uid 10001 --create-home heed && install -d -o heed -g heed /var/lib/heed /var/cache/heed
 ENV PATH=/opt/heed/bin:$PATH PYTHONUNBUFFERED=1 HEED_DATA_DIR=/var/lib/heed HF_HUB_DISABLE_TELEMETRY=1
 USER 10001
 WORKDIR /var/lib/heed
