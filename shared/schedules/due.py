@@ -5,8 +5,7 @@ the end of the gap where clocks skip it, and the first time where they show it t
 means every hour that passes, however clocks name it.
 """
 
-from bisect import bisect_left
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from croniter import CroniterBadCronError, CroniterBadDateError, croniter
@@ -14,7 +13,6 @@ from croniter import CroniterBadCronError, CroniterBadDateError, croniter
 from shared.errors import Detail, InvalidInput
 
 _FIELDS = 5
-_SECOND = timedelta(seconds=1)
 
 
 def next_due(cron: str, time_zone: str, after: datetime) -> datetime:
@@ -28,59 +26,23 @@ def next_due(cron: str, time_zone: str, after: datetime) -> datetime:
     Raises:
         InvalidInput: there is no such time zone, the cron is none, or its day never comes.
     """
-    zone, moment = _zone(time_zone), after.astimezone(UTC).replace(microsecond=0)
+    zone = _zone(time_zone)
     _require_five_fields(cron)
-    find = _next_of_every_hour if cron.split()[1] == "*" else _next_time_of_day
     try:
-        return find(cron, zone, moment)
+        times = croniter(cron, after.astimezone(zone).replace(microsecond=0))
+        due: datetime = times.get_next(datetime)
+        while cron.split()[1] != "*" and _is_shown_again(due, zone):
+            due = times.get_next(datetime)
     except CroniterBadDateError:
         raise _wrong("cron", f"The cron `{cron}` names a day that never comes.") from None
     except CroniterBadCronError:
         raise _wrong_cron(cron) from None
+    return due.astimezone(UTC)
 
 
-def _next_time_of_day(cron: str, zone: ZoneInfo, after: datetime) -> datetime:
-    times = croniter(cron, after.astimezone(zone).replace(tzinfo=None))
-    while (due := _first_moment(times.get_next(datetime), zone)) <= after:
-        pass
-    return due
-
-
-def _next_of_every_hour(cron: str, zone: ZoneInfo, after: datetime) -> datetime:
-    """Clocks run evenly between two changes: look up to the next change, then behind it."""
-    due = _next_at_offset(cron, _offset(zone, after), after)
-    while _offset(zone, due) != _offset(zone, after):
-        after = _change(zone, after, due)
-        due = _next_at_offset(cron, _offset(zone, after), after - _SECOND)
-    return due
-
-
-def _next_at_offset(cron: str, offset: timedelta, after: datetime) -> datetime:
-    """As if clocks were never changed."""
-    shown = (after + offset).replace(tzinfo=None)
-    due: datetime = croniter(cron, shown).get_next(datetime)
-    return due.replace(tzinfo=UTC) - offset
-
-
-def _first_moment(shown: datetime, zone: ZoneInfo) -> datetime:
-    """When clocks show a time first; the moment of the change for a time that they skip."""
-    moment = shown.replace(tzinfo=zone).astimezone(UTC)
-    if moment.astimezone(zone).replace(tzinfo=None) == shown:
-        return moment
-    before = shown.replace(tzinfo=zone, fold=1).astimezone(UTC)  # by the offset after the gap
-    return _change(zone, before, moment)
-
-
-def _change(zone: ZoneInfo, start: datetime, end: datetime) -> datetime:
-    """The first second after `start` of another offset, which that of `end` is."""
-    offset = _offset(zone, start)
-    seconds = range(int((end - start).total_seconds()) + 1)
-    found = bisect_left(seconds, True, key=lambda at: _offset(zone, start + at * _SECOND) != offset)
-    return start + found * _SECOND
-
-
-def _offset(zone: ZoneInfo, moment: datetime) -> timedelta:
-    return moment.astimezone(zone).utcoffset() or timedelta()
+def _is_shown_again(moment: datetime, zone: ZoneInfo) -> bool:
+    """Whether clocks that were put back have shown this time before."""
+    return moment.astimezone(UTC).astimezone(zone).fold == 1
 
 
 def _zone(name: str) -> ZoneInfo:
