@@ -67,6 +67,37 @@ def copying_to(copies: Path, bucket: Bucket, *, most_bytes: int = 0) -> BucketSt
     return BucketStore(bucket, folder, most_bytes=most_bytes)
 
 
+class Dying(Bucket):
+    """A bucket that a process reaches until it dies, after some requests of one kind."""
+
+    def __init__(self, address: BucketAddress, *, puts: int = 9**9, ranges: int = 9**9) -> None:
+        super().__init__(address)
+        self.left = {"puts": puts, "ranges": ranges}
+        self.sent: list[str] = []
+
+    def put(self, key: str, content: bytes | Path, sha256: str = "") -> str | None:
+        """Store one, unless it is over."""
+        self._count("puts")
+        self.sent.append(key.rpartition("/")[2])
+        return super().put(key, content, sha256)
+
+    def read_range(self, key: str, start: int, length: int) -> bytes | None:
+        """Read one, unless it is over."""
+        self._count("ranges")
+        self.sent.append(f"{key.rpartition('/')[2]} from {start}")
+        return super().read_range(key, start, length)
+
+    def _count(self, what: str) -> None:
+        if self.left[what] == 0:
+            raise KeyboardInterrupt
+        self.left[what] -= 1
+
+
+def with_bucket(store: BucketStore, bucket: Bucket) -> BucketStore:
+    """The same machine's store on another bucket, or on the same one reached otherwise."""
+    return copying_to(store.root, bucket)
+
+
 @contextmanager
 def s3_server() -> Iterator[str]:
     """The URL of a server."""
