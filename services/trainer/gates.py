@@ -135,10 +135,11 @@ def compare_outcomes(
     means = bootstrap_means(gain, groups, seed)
     low, high = (float(bound) for bound in np.quantile(means, [LEVEL, 1 - LEVEL]))
     p, exact = float((means <= 0).mean()), exact_p(gain, groups, seed=seed)
-    verdict = _verdict(max(p, exact), low, high, margin)
+    verdict = verdict_of(max(p, exact), low, high, margin)
     decided = verdict is not Verdict.UNDECIDABLE
     variance = float(means.var()) * (len(gain) + 2)
     difference = _mean(gain)
+    needed = pairs_needed(variance, effect_to_show(difference, margin))
     return Comparison(
         opponent=opponent,
         verdict=verdict,
@@ -150,7 +151,7 @@ def compare_outcomes(
         low=low,
         high=high,
         p=p,
-        pairs_needed=None if decided else pairs_needed(variance, _effect(difference, margin)),
+        pairs_needed=None if decided else needed,
         p_exact=exact,
         wins=int((gain > 0).sum()),
         losses=int((gain < 0).sum()),
@@ -228,7 +229,7 @@ def gate_report(
 
 def explain(report: Json) -> str:
     """The gate's result in one line, for people."""
-    told = [_told(comparison) for comparison in report["comparisons"]]
+    told = [one.get("told") or _told(one) for one in report["comparisons"]]
     told += [*report["failures"], *report.get("warnings", [])]
     return f"{report['verdict'].replace('_', ' ')}: " + "; ".join(told)
 
@@ -247,7 +248,7 @@ def bootstrap_means(values: Floats, groups: Sequence[bytes | str], seed: int = 0
     return resampled_means(sums, counts, resamples=RESAMPLES, seed=seed)
 
 
-def _effect(difference: float, margin: float) -> float:
+def effect_to_show(difference: float, margin: float) -> float:
     """The difference that more pairs would have to show, if this is about the true one.
 
     More than the margin is not promised: the difference may be luck.
@@ -255,7 +256,8 @@ def _effect(difference: float, margin: float) -> float:
     return min(margin, max(difference + margin, -difference))
 
 
-def _verdict(p: float, low: float, high: float, margin: float) -> Verdict:
+def verdict_of(p: float, low: float, high: float, margin: float) -> Verdict:
+    """What a difference says, by its p-value of "not better" and its one-sided bounds."""
     if p < LEVEL:
         return Verdict.BETTER
     if low > -margin:
