@@ -12,7 +12,7 @@ from services.trainer.policies.opening import Opened, lora_of
 from services.trainer.policies.params import OnlineParams
 from services.trainer.policies.rewards import Rewards
 from services.trainer.policies.text import PolicyText
-from services.trainer.policies.tuned import TunedPolicy, arguments, run, tuned
+from services.trainer.policies.tuned import TunedPolicy, arguments, quiet, run, tuned
 from services.trainer.trained import Progress
 from shared.errors import InvalidInput
 
@@ -61,20 +61,22 @@ def train_grouped(
         "gradient_accumulation_steps": params.batch_size * params.gradient_accumulation,
     }
     opened.model.generation_config.eos_token_id = opened.text.end
-    trainer = _reading(trainer_class, opened.text)(
-        opened.model,
-        reward_funcs=_on_texts(rewards),
-        args=config_class(
-            **told,
-            max_steps=params.batches(len(prompts)),
-            num_generations=params.group_size,
-            max_completion_length=params.max_response_tokens,
-            temperature=params.temperature,
-            beta=params.beta,
-        ),
-        train_dataset=Dataset.from_dict({"prompt": list(prompts)}),
-        processing_class=opened.text.tokenizer,
-        peft_config=lora_of(params),
+    trainer = quiet(
+        _reading(trainer_class, opened.text)(
+            opened.model,
+            reward_funcs=_on_texts(rewards),
+            args=config_class(
+                **told,
+                max_steps=params.batches(len(prompts)),
+                num_generations=params.group_size,
+                max_completion_length=params.max_response_tokens,
+                temperature=params.temperature,
+                beta=params.beta,
+            ),
+            train_dataset=Dataset.from_dict({"prompt": list(prompts)}),
+            processing_class=opened.text.tokenizer,
+            peft_config=lora_of(params),
+        )
     )
     budget = [_WithinBudget(params.kl_budget)] if params.kl_budget else []
     history = run(trainer, params, work, progress, *budget)

@@ -6,11 +6,14 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+from transformers.utils import logging
 
 from services.trainer.backbones import ResolvedBackbone
 from services.trainer.policies.params import PolicyParams
 from services.trainer.policies.text import PLAIN_TEMPLATE, PolicyText
 from shared.errors import ConfigError
+
+logging.disable_progress_bar()  # of loading weights: a run's log is read by people
 
 _LORA_ALPHA_PER_RANK = 2
 

@@ -64,11 +64,16 @@ def arguments(params: PolicyParams, work: Path) -> dict[str, Any]:
     }
 
 
+def quiet(trainer: Any) -> Any:
+    """The trainer without its prints: what it says goes through `progress`."""
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
 def run(
     trainer: Any, params: PolicyParams, work: Path, progress: Progress, *more: TrainerCallback
 ) -> list[dict[str, float]]:
     """Train to the end, from the newest whole checkpoint if there is one; what was logged."""
-    trainer.remove_callback(PrinterCallback)
     for callback in (*more, ProgressReport(progress), _SaveTheEnd()):
         trainer.add_callback(callback)
     weights = ADAPTER_WEIGHTS if params.lora_rank else MODEL_WEIGHTS

@@ -14,7 +14,7 @@ from services.trainer.policies.data import FEW_PAIRS, PolicyData
 from services.trainer.policies.opening import Opened, lora_of
 from services.trainer.policies.params import PolicyParams
 from services.trainer.policies.text import PolicyText
-from services.trainer.policies.tuned import TunedPolicy, arguments, run, tuned
+from services.trainer.policies.tuned import TunedPolicy, arguments, quiet, run, tuned
 from services.trainer.reward_metrics import Metrics
 from services.trainer.trained import Progress
 from shared.errors import NotEnoughData
@@ -46,13 +46,15 @@ def train(
         )
     train_rows, counts = _rows(opened.text, pairs)
     held_rows, _ = _rows(opened.text, data.held.pairs)
-    trainer = _trainer_class()(
-        opened.model,
-        args=DPOConfig(**arguments(params, work), beta=params.beta, max_length=None),
-        train_dataset=train_rows,
-        eval_dataset=held_rows if len(held_rows) else None,
-        processing_class=opened.text.tokenizer,
-        peft_config=lora_of(params),
+    trainer = quiet(
+        _trainer_class()(
+            opened.model,
+            args=DPOConfig(**arguments(params, work), beta=params.beta, max_length=None),
+            train_dataset=train_rows,
+            eval_dataset=held_rows if len(held_rows) else None,
+            processing_class=opened.text.tokenizer,
+            peft_config=lora_of(params),
+        )
     )
     history = run(trainer, params, work, progress)
     metrics: Metrics = {**counts, "few_pairs": int(len(pairs) < FEW_PAIRS)}

@@ -13,7 +13,7 @@ from services.trainer.policies.data import PolicyData
 from services.trainer.policies.opening import Opened, lora_of
 from services.trainer.policies.params import PolicyParams
 from services.trainer.policies.text import PolicyText
-from services.trainer.policies.tuned import TunedPolicy, arguments, run, tuned
+from services.trainer.policies.tuned import TunedPolicy, arguments, quiet, run, tuned
 from services.trainer.reward_metrics import Metrics
 from services.trainer.trained import Progress
 from shared.errors import InvalidInput, NotEnoughData
@@ -53,19 +53,21 @@ def train(
         )
     train_rows, cut = _rows(opened.text, data.train.liked, data.train.disliked, params)
     held_rows, _ = _rows(opened.text, data.held.liked, data.held.disliked, params)
-    trainer = _trainer_class()(
-        opened.model,
-        args=KTOConfig(
-            **arguments(params, work),
-            beta=params.beta,
-            max_length=None,
-            desirable_weight=max(1.0, len(disliked) / len(liked)),
-            undesirable_weight=max(1.0, len(liked) / len(disliked)),
-        ),
-        train_dataset=train_rows,
-        eval_dataset=held_rows if len(held_rows) else None,
-        processing_class=opened.text.tokenizer,
-        peft_config=lora_of(params),
+    trainer = quiet(
+        _trainer_class()(
+            opened.model,
+            args=KTOConfig(
+                **arguments(params, work),
+                beta=params.beta,
+                max_length=None,
+                desirable_weight=max(1.0, len(disliked) / len(liked)),
+                undesirable_weight=max(1.0, len(liked) / len(disliked)),
+            ),
+            train_dataset=train_rows,
+            eval_dataset=held_rows if len(held_rows) else None,
+            processing_class=opened.text.tokenizer,
+            peft_config=lora_of(params),
+        )
     )
     history = run(trainer, params, work, progress)
     counts: Metrics = {"liked": len(liked), "disliked": len(disliked), "examples_truncated": cut}

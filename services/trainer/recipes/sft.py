@@ -10,7 +10,7 @@ from services.trainer.policies.data import PolicyData
 from services.trainer.policies.opening import Opened, lora_of
 from services.trainer.policies.params import PolicyParams
 from services.trainer.policies.text import PolicyText
-from services.trainer.policies.tuned import TunedPolicy, arguments, run, tuned
+from services.trainer.policies.tuned import TunedPolicy, arguments, quiet, run, tuned
 from services.trainer.trained import Progress
 from shared.errors import NotEnoughData
 from shared.ml.scorer import Pair
@@ -43,7 +43,7 @@ def train(
         )
     train_rows, cut = _rows(opened.text, shown)
     held_rows, _ = _rows(opened.text, data.held.demonstrations)
-    trainer = SFTTrainer(
+    trainer = quiet(SFTTrainer(
         opened.model,
         args=SFTConfig(
             **arguments(params, work), max_length=None,
@@ -53,7 +53,7 @@ def train(
         eval_dataset=held_rows,
         processing_class=opened.text.tokenizer,
         peft_config=lora_of(params),
-    )  # fmt: skip
+    ))  # fmt: skip
     before = _held_loss(trainer, held_rows)
     history = run(trainer, params, work, progress)
     metrics = {
