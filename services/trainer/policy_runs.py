@@ -1,6 +1,7 @@
 """Makes a policy for a run: trained, judged on held-out prompts beside its start, and stored."""
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from services.trainer.backbones import ResolvedBackbone
@@ -15,7 +16,7 @@ from services.trainer.policies.evaluation import evaluate_policy
 from services.trainer.policies.gold import gold_model
 from services.trainer.policies.opening import Opened, open_policy
 from services.trainer.policies.params import OnlineParams, PolicyParams
-from services.trainer.policies.policy_gates import policy_gate, read_report
+from services.trainer.policies.policy_gates import judge_policy
 from services.trainer.policies.report import write_report
 from services.trainer.policies.rewards import Rewards, judged_by
 from services.trainer.policies.sources import Sources, uses
@@ -23,6 +24,7 @@ from services.trainer.policies.tuned import TunedPolicy
 from services.trainer.progress import Reporter
 from services.trainer.workplace import code_version
 from shared.contracts.policy import PolicyManifest
+from shared.contracts.policy_report import PolicyReport
 from shared.db.columns import Json
 from shared.ml.folders import sha256_of_backbone
 
@@ -48,16 +50,16 @@ def make_policy(
     )  # fmt: skip
     reporter(0.9, "evaluate", {})
     after = Opened(tuned.model, opened.text, opened.folder)
-    before = open_policy(source, params, folder / "tokenizer")
-    report = evaluate_policy(
-        before,
-        after,
-        data.held.prompts,
+    judged = partial(
+        evaluate_policy,
+        prompts=data.held.prompts,
         rewards=rewards,
-        gold=_gold(sources, dataset, params, desk, folder),
+        gold=_gold(sources, dataset, params),
         params=params,
         progress=reporter,
+        secret=desk.workplace.secret,
     )
+    report = judged(open_policy(source, params, folder / "tokenizer"), after)
     draft = _draft(desk.request.kind.value, params, source, rewards, tuned)
     manifest = write_policy(
         folder / "model",
@@ -68,9 +70,12 @@ def make_policy(
         secret=desk.workplace.secret,
     )
 
+    def beside(live: Path) -> PolicyReport:
+        named = ResolvedBackbone("the live policy", live)
+        return judged(open_policy(named, params, folder / "live"), after)
+
     def gate(_: Path, live: Path | None, __: Json | None) -> Json:
-        known = read_report(live) if live else None
-        return policy_gate(report, known, desk.workplace.settings)
+        return judge_policy(report, live, beside=beside, settings=desk.workplace.settings)
 
     metrics = {**manifest.metrics, **report.summary()}
     return Made("policy", folder / "model", metrics, gate, sources.used)
@@ -82,14 +87,11 @@ def _checkpoints(folder: Path) -> Path:
     return work
 
 
-def _gold(
-    sources: Sources, dataset: RewardDataset, params: PolicyParams, desk: Desk, folder: Path
-) -> Judge | None:
+def _gold(sources: Sources, dataset: RewardDataset, params: PolicyParams) -> Judge | None:
     """A second reward that training never saw; None with too little held out to fit one."""
     if params.gold is not None:
         return judged_by(sources.scorer(params.gold)[0])
-    work = folder / "gold"
-    return gold_model(dataset, work=work, secret=desk.workplace.secret, seed=params.seed)
+    return gold_model(dataset, seed=params.seed)
 
 
 def _draft(

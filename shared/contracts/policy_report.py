@@ -148,3 +148,23 @@ class PolicyReport(_Strict):
         if "reward" in self.changes:
             return "reward"
         return "gold" if "gold" in self.changes else None
+
+    def summary(self) -> dict[str, float | int | str | None]:
+        """The numbers that are shown beside a model version."""
+        found: dict[str, float | int | str | None] = {
+            "held_prompts": len(self.rows),
+            "kl": self.kl.value if self.kl else None,
+            "alarms": " ".join(one.code for one in self.alarms) or None,
+        }
+        for name, change in self.changes.items():
+            found[f"{name}_before"] = self.before.means[name].value
+            found[f"{name}_after"] = self.after.means[name].value
+            found |= {f"{name}_gain_low": change.low, f"{name}_gain_high": change.high}
+        for name, won in (("", self.win_rate), ("gold_", self.gold_win_rate)):
+            if won is not None:
+                found |= {
+                    f"{name}win_rate": won.value,
+                    f"{name}win_rate_low": won.low,
+                    f"{name}win_rate_high": won.high,
+                }
+        return found

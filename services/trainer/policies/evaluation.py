@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from services.trainer.audit.held_out import drawn
 from services.trainer.audit.intervals import share
 from services.trainer.heads import Floats
 from services.trainer.policies.alarms import alarms
@@ -88,7 +89,7 @@ def evaluate_policy(
     Args:
         before: the policy that training began with, or another one to compare with.
         after: the policy after training; both stay as they are.
-        prompts: n held-out prompts, at least one.
+        prompts: held-out prompts, at least one; of many, `evaluate_prompts` are drawn.
         rewards: what judges responses, if anything does.
         gold: a second reward model, which training never saw.
         params: of the recipe: seed, temperature, longest response, KL budget.
@@ -98,7 +99,8 @@ def evaluate_policy(
     Raises:
         Unavailable: a reward gives no number.
     """
-    shown = list(prompts)[: params.evaluate_prompts]
+    rows = drawn(len(prompts), params.evaluate_prompts, seed=params.seed)
+    shown = [prompts[at] for at in rows]
     first = respond(before, shown, params)
     progress(_BEGIN + _SHARE / 3, "evaluate", {"prompts": len(shown)})
     second = respond(after, shown, params, other=before)

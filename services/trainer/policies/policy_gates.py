@@ -1,6 +1,8 @@
 """Whether a policy may take the place of the live one: surely better, and nothing suspicious."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -17,8 +19,9 @@ from services.trainer.gates import (
 from services.trainer.heads import Floats
 from services.trainer.policies.paired import change_with
 from shared.contracts.audit import Estimate
-from shared.contracts.policy_report import Change, PolicyReport
+from shared.contracts.policy_report import Change, PolicyReport, Severity
 from shared.db.columns import Json
+from shared.errors import ArtifactError, ConfigError
 
 # What a policy may lose and still count as not worse, in standard deviations of the opponent's
 # rewards: half of what Cohen 1988 calls a small effect.
@@ -47,6 +50,26 @@ class PolicyComparison(Comparison):
     told: str
 
 
+def judge_policy(
+    report: PolicyReport,
+    live: Path | None,
+    *,
+    beside: Callable[[Path], PolicyReport],
+    settings: TrainerSettings,
+) -> Json:
+    """The gate's result on a policy; `beside` judges it beside the one in a folder.
+
+    A live policy that cannot be opened leaves the question open: a person has to decide.
+    """
+    if live is None:
+        return policy_gate(report, None, settings)
+    try:
+        return policy_gate(report, beside(live), settings)
+    except (ArtifactError, ConfigError) as error:
+        told = f"the live policy cannot be opened: {error.detail}"
+        return gate_report([], [told, *_told_of(report, "blocks")], settings.gate)
+
+
 def policy_gate(report: PolicyReport, live: PolicyReport | None, settings: TrainerSettings) -> Json:
     """The gate's result as it is stored with a model version; see `gates.gate_report`.
 
@@ -59,11 +82,14 @@ def policy_gate(report: PolicyReport, live: PolicyReport | None, settings: Train
     comparisons = [
         compare_policies(one, name) for name, one in opponents.items() if one.judged_by is not None
     ]
-    failures = [alarm.detail for alarm in report.alarms if alarm.severity == "blocks"]
+    failures = _told_of(report, "blocks")
     if len(comparisons) < len(opponents):
         failures.insert(0, "no reward model judged its responses, so a person has to decide")
-    warnings = [alarm.detail for alarm in report.alarms if alarm.severity == "warns"]
-    return gate_report(comparisons, failures, settings.gate, warnings=warnings)
+    return gate_report(comparisons, failures, settings.gate, warnings=_told_of(report, "warns"))
+
+
+def _told_of(report: PolicyReport, severity: Severity) -> list[str]:
+    return [one.detail for one in report.alarms if one.severity == severity]
 
 
 def compare_policies(report: PolicyReport, opponent: str) -> PolicyComparison:
