@@ -1,4 +1,5 @@
-"""Columns that several tables share: the two kinds of post, live and history, and queued work."""
+"""Columns that several tables share: the two kinds of post, live and history, and queued work;
+and those of a schedule, which say what it queues."""
 
 import uuid
 from datetime import datetime
@@ -156,6 +157,22 @@ class WorkColumns(SQLModel):
     created_at: datetime = now_field()
     started_at: datetime | None = moment_field()
     finished_at: datetime | None = moment_field()
+
+
+class ScheduleColumns(SQLModel):
+    """When something is due, what is then queued where, and what came of the last time."""
+
+    cron: str | None = None
+    threshold: Json | None = json_field()
+    time_zone: str = defaulted("UTC")
+    next_at: datetime | None = moment_field()
+    run: Json = json_field("{}")
+    queue: str = defaulted("cpu")
+    priority: int = defaulted(0)
+    enabled: bool = flag(default=True)
+    last_due_at: datetime | None = moment_field()
+    last_outcome: str | None = None
+    last_id: uuid.UUID | None = None
 
 
 def post_indexes(table: str) -> tuple[Index | UniqueConstraint, ...]:

@@ -268,7 +268,7 @@ class Job(rows.WorkColumns, table=True):
     __table_args__ = rows.work_rules("rlhf_jobs")
 
 
-class Schedule(SQLModel, table=True):
+class Schedule(rows.ScheduleColumns, table=True):
     """What is due when, and what came of it the last time."""
 
     __tablename__ = "rlhf_schedules"
@@ -276,17 +276,6 @@ class Schedule(SQLModel, table=True):
 
     project_id: int = project_key()
     name: str = Field(primary_key=True)
-    cron: str | None = None
-    threshold: Json | None = json_field()
-    time_zone: str = defaulted("UTC")
-    next_at: datetime | None = moment_field()
-    run: Json = json_field("{}")
-    queue: str = defaulted("cpu")
-    priority: int = defaulted(0)
-    enabled: bool = flag(default=True)
-    last_due_at: datetime | None = moment_field()
-    last_outcome: str | None = None
-    last_id: uuid.UUID | None = None
 
 
 class ModelVersion(rows.Stored, table=True):
