@@ -28,14 +28,20 @@ def merged(before: Written, **options: Any) -> Written:
     values = before | given
     if counted:
         values["threshold"] = (before.get("threshold") or {}) | counted
-    if run.get("kind") == MONITORING:
-        return values | {"run": None, "monitoring": {}}
     if run:
-        old = before.get("run") or {}
-        is_same_kind = run.get("kind") in (None, old.get("kind"))
-        values["run"] = (old if is_same_kind else {}) | run | {"command": this_command()}
-        values["monitoring"] = None
+        values |= _asked(before, run)
     return values
+
+
+def _asked(before: Written, run: Written) -> Written:
+    """What is started; parameters of another kind are forgotten."""
+    old, watched = before.get("run") or {}, before.get("monitoring")
+    kind = run.get("kind", MONITORING if watched else old.get("kind"))
+    if kind == MONITORING:
+        named = {name: value for name, value in run.items() if name == "model_name"}
+        return {"run": None, "monitoring": (watched or {}) | named | run.get("recipe", {})}
+    stays = old if kind == old.get("kind") else {}
+    return {"run": stays | run | {"command": this_command()}, "monitoring": None}
 
 
 def checked(values: Written) -> ScheduleIn:
@@ -82,19 +88,15 @@ def clock(wanted: ScheduleIn) -> str:
     return f"{wanted.cron} {wanted.time_zone}" if wanted.cron else "at its threshold"
 
 
-def samples(wanted: ScheduleIn, counted: int | None = None) -> str:
+def samples(wanted: ScheduleIn, counted: int | None = None, noun: str = "") -> str:
     """How many samples it wants, and how many there are."""
     threshold = wanted.threshold
     if threshold is None:
         return ""
-    so_far = "" if counted is None else f"{counted} of "
-    which = "in total" if threshold.in_total else "new"
-    task = (
-        "of any task"
-        if threshold.any_task
-        else (f"of {threshold.task_type}" if threshold.task_type else "")
-    )
-    return " ".join(filter(None, (f"{so_far}{threshold.samples}", which, task)))
+    number = str(threshold.samples) if counted is None else f"{counted} of {threshold.samples}"
+    which = (noun, "in total") if threshold.in_total else ("new", noun)
+    task = "any task" if threshold.any_task else threshold.task_type
+    return " ".join(filter(None, (number, *which, task and f"of {task}")))
 
 
 def starts(wanted: ScheduleIn) -> str:
@@ -104,10 +106,10 @@ def starts(wanted: ScheduleIn) -> str:
 
 def in_words(wanted: ScheduleIn) -> str:
     """What it starts and when, as one clause."""
-    at = f"at {clock(wanted)}" if wanted.cron else ""
-    enough = f"{samples(wanted)} samples" if wanted.threshold else ""
-    joined = " if there are ".join(filter(None, (at, enough))) if at else f"at {enough}"
-    return f"starts {starts(wanted)} {joined}"
+    enough = samples(wanted, noun="samples")
+    if not wanted.cron:
+        return f"starts {starts(wanted)} at {enough}"
+    return f"starts {starts(wanted)} at {clock(wanted)}" + f" if there are {enough}" * bool(enough)
 
 
 def told(report: MonitoringReport) -> Iterator[tuple[str, str]]:

@@ -32,13 +32,13 @@ def heed(database_url, monkeypatch, capsys, tmp_path):
 
 async def test_a_schedule_is_added_edited_switched_and_removed(heed):
     added = await heed("add", "nightly", "--cron", "30 2 * * *", "--time-zone", "Europe/Berlin")
-    await heed("edit", "nightly", "--samples", "500", "--in-total", "--set", "seed=7")
+    edited = await heed("edit", "nightly", "--samples", "500", "--in-total", "--set", "seed=7")
     listed = await heed("list")
     await heed("disable", "nightly")
     off = await heed("list")
     await heed("edit", "nightly", "--no-threshold", "--cron", "0 4 * * *")
     await heed("enable", "nightly")
-    edited = await heed("list")
+    plain = await heed("list")
     await heed("remove", "nightly")
 
     assert "starts reward (reward_embedding) at 30 2 * * * Europe/Berlin" in added
@@ -46,7 +46,8 @@ async def test_a_schedule_is_added_edited_switched_and_removed(heed):
         r"nightly +30 2 \* \* \* Europe/Berlin +20\d\d-.+ UTC +0 of 500 in tot.+ on", listed
     )
     assert " off" in off
-    assert re.search(r"nightly +0 4 \* \* \* Europe/Berlin +20\d\d-.+ UTC +reward .+ on", edited)
+    assert re.search(r"nightly +0 4 \* \* \* Europe/Berlin +20\d\d-.+ UTC +reward .+ on", plain)
+    assert "Berlin if there are 500 samples in total" in edited
     assert "nightly" not in await heed("list")
 
 
@@ -68,6 +69,18 @@ async def test_every_preset_is_installed_with_one_command_and_only_once(heed):
     ):
         assert re.search(line, listed)
     assert "is there already" in again
+
+
+async def test_what_monitoring_looks_at_is_set_and_edited(heed, sessions):
+    await heed("add", "watch", "--cron", "0 * * * *", "--kind", "monitoring", "--model", "tone")
+    await heed("edit", "watch", "--set", "days=7", "--cron", "30 * * * *")
+
+    async with sessions() as session:
+        run = await session.scalar(text("SELECT run FROM rlhf_schedules"))
+    assert (run["kind"], run["model_name"], run["days"]) == ("monitoring", "tone", 7)
+    assert "monitoring.nights is wrong" in await heed(
+        "edit", "watch", "--set", "nights=7", fails=True
+    )
 
 
 async def test_what_is_due_is_enqueued_by_hand(heed, sessions):
