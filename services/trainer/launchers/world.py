@@ -20,7 +20,7 @@ from shared.errors import ConfigError
 
 Work = Callable[..., object]  # called with `progress`
 
-_PATIENCE = timedelta(hours=2)  # freezing a dataset, or evaluating a policy, while others wait
+_PATIENCE = timedelta(minutes=30)  # freezing a dataset, or evaluating a policy, while others wait
 
 
 class Place(BaseSettings):
@@ -97,11 +97,11 @@ def require_joined(found: int) -> None:
 
 
 def hand_out(work: Work | None) -> None:
-    """Let every other process do this too, or nothing. Only the main one calls this, once.
+    """Let every other process do this too, or nothing; the others hear it and hand out nothing.
 
     What travels is pickled between processes of one run, over a network that has to be trusted.
     """
-    if place().world_size > 1:
+    if place().world_size > 1 and is_main():
         _broadcast([work])
 
 
