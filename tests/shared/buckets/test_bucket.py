@@ -41,15 +41,13 @@ def test_a_bucket_that_comes_back_in_time_is_waited_for(s3, tmp_path, model):
     with s3_server() as url:
         port = int(url.rpartition(":")[2])
     code = (
-        "import sys, time; time.sleep(1.0); from tests.support import s3; "
+        "import sys, time; time.sleep(1.0); "
         "from moto.moto_server.threaded_moto_server import ThreadedMotoServer as Server; "
         f"Server('127.0.0.1', {port}, verbose=False).start(); "
         f"import httpx; httpx.put('{url}/the-bucket'); sys.stdin.read()"
     )
     address = replace(s3.address, url="s3://the-bucket", endpoint=url, patience_s=60)
-    server = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, cwd=Path(__file__).parents[2]
-    )
+    server = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
     try:
         store = with_bucket(s3.store(tmp_path / "here"), Bucket(address))
         uri = _until_there(store, model)
