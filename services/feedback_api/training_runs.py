@@ -43,8 +43,10 @@ class OnceKey(NamedTuple):
     body_mac: bytes
 
 
-def require_allowed(request: TrainingRequest, allowed: Sequence[str]) -> None:
+def require_allowed(request: TrainingRequest, allowed: Sequence[str], *, at: str = "") -> None:
     """Refuse what names a file, folder or address that the deployment does not allow.
+
+    `at` is the pointer of the request in its body.
 
     Whoever may ask for a run could else have the trainer read any file of its machine, or send
     texts to any server as a source of rewards.
@@ -53,13 +55,13 @@ def require_allowed(request: TrainingRequest, allowed: Sequence[str]) -> None:
         InvalidInput: every such place is named.
     """
     named = request.model_dump(mode="json", exclude={"command", "allow_near_duplicates"})
-    wrong = [at for at, value in _named_places(named) if not _is_below(value, allowed)]
+    wrong = [place for place, value in _named_places(named, at) if not _is_below(value, allowed)]
     if wrong:
         raise InvalidInput(
             "The request names a file, folder or address that runs over HTTP may not use: leave it "
             "out, or have it added to HEED_TRAINING_ALLOW.",
             code="place_not_allowed",
-            errors=tuple(Detail(at, "place_not_allowed", "It is not allowed.") for at in wrong),
+            errors=tuple(Detail(one, "place_not_allowed", "It is not allowed.") for one in wrong),
         )
 
 

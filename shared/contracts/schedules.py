@@ -1,12 +1,12 @@
 """Schedules on their way: when something is due, what it needs, and what is then to be done."""
 
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.contracts.monitoring import MonitoringRequest
-from shared.contracts.storable import Name
+from shared.contracts.storable import Name, refuse_unstorable
 from shared.contracts.training import RunKind, TrainingRequest
 
 MAX_SAMPLES = 10_000_000
@@ -72,6 +72,11 @@ class ScheduleIn(BaseModel):
         0, ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="Higher ones are taken first."
     )
     enabled: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_stored(cls, value: Any) -> Any:
+        return refuse_unstorable(value)
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:

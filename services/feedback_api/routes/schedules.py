@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
-from services.feedback_api.deps import SessionDep, TrainerDep
+from services.feedback_api.deps import SessionDep, TrainerDep, runtime
 from services.feedback_api.routes.posting import FIND_ERRORS, READ_ERRORS
+from services.feedback_api.training_runs import require_allowed
 from shared.contracts.monitoring import MonitoringReport
 from shared.contracts.schedules import NAME_PATTERN, Firing, ScheduleIn
 from shared.errors import MalformedBody, TooLarge
@@ -90,12 +91,18 @@ async def get_report(
 )
 async def put_schedule_of_name(
     name: ScheduleName,
+    *,
     body: ScheduleIn,
     principal: TrainerDep,
     session: SessionDep,
+    request: Request,
     reply: Response,
 ) -> ScheduleOut:
     """In place of one of this name: 201 for a new one, 200 for a change."""
+    if body.run is not None:
+        require_allowed(body.run, runtime(request).settings.training_allow, at="/run")
+        run = body.run.model_copy(update={"command": ""})  # people are shown it, to type it
+        body = body.model_copy(update={"run": run})
     owner = Owner(principal.project_id, principal.actor)
     is_new = await put_schedule(session, name, body, owner, datetime.now(UTC))
     reply.status_code = 201 if is_new else 200
