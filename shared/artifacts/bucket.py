@@ -262,6 +262,8 @@ class BucketStore:
         with self._copies.explained(), held(self._fetching(key)) as aside:
             if not find_and_mark(self.root, place):
                 self._fetch(key, sha256, aside, place)
+            remove(aside)
+        make_room(self.root, self._most_bytes)
         return place
 
     def _fetch(self, key: str, sha256: str, aside: Path, place: Path) -> None:
@@ -272,8 +274,6 @@ class BucketStore:
             raise
         self._copies.keep_at(fetched, place)
         find_and_mark(self.root, place)
-        remove(aside)
-        make_room(self.root, self._most_bytes)
 
     def _keep(self, copy: Path, kind: str) -> str:
         uri = self._copies.keep(copy, kind)

@@ -14,7 +14,7 @@ def open_store(settings: Settings, project_id: int = 1) -> ArtifactStore:
 
     address = BucketAddress(
         settings.artifact_url,
-        settings.artifact_endpoint,
+        settings.artifact_endpoint.rstrip("/") if settings.artifact_endpoint else None,
         settings.artifact_region,
         settings.artifact_access_key_id,
         settings.artifact_secret_access_key,

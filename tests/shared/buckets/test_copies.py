@@ -70,6 +70,7 @@ def test_two_processes_that_fetch_at_once_both_get_it_whole(s3, store, elsewhere
     said = [process.communicate()[0].decode().strip() for process in both]
 
     assert said == [uri.rpartition("/")[2]] * 2
+    assert list((elsewhere.root / ".fetching").iterdir()) == []
 
 
 def test_an_erased_snapshot_leaves_no_copy_on_another_machine(s3, store, elsewhere, tmp_path):
