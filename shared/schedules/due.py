@@ -13,6 +13,7 @@ from croniter import CroniterBadCronError, CroniterBadDateError, croniter
 from shared.errors import Detail, InvalidInput
 
 _FIELDS = 5
+_YEARS = 9  # no two 29ths of February are further apart
 
 
 def next_due(cron: str, time_zone: str, after: datetime) -> datetime:
@@ -29,7 +30,8 @@ def next_due(cron: str, time_zone: str, after: datetime) -> datetime:
     zone = _zone(time_zone)
     _require_five_fields(cron)
     try:
-        times = croniter(cron, after.astimezone(zone).replace(microsecond=0))
+        shown = after.astimezone(zone).replace(microsecond=0)
+        times = croniter(cron, shown, max_years_between_matches=_YEARS)
         due: datetime = times.get_next(datetime)
         while cron.split()[1] != "*" and _is_shown_again(due, zone):
             due = times.get_next(datetime)
