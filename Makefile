@@ -8,7 +8,7 @@ REPORT ?=
 TESTS ?= tests
 .DEFAULT_GOAL := help
 BENCH ?=
-.PHONY: bench-batch bench-serving bench-serving-setup bench-serving-long bench-quality bench-ingest bench-ingest-peer bench-quality-full chaos fuzz test-clients help install demo test test-fast up down check format lint types contracts openapi docs audit sbom docker-lint bench-masking bench-raters clean
+.PHONY: bench-batch bench-serving bench-serving-setup bench-serving-long bench-quality bench-ingest bench-ingest-peer bench-quality-full chaos fuzz test-clients test-training help install demo test test-fast up down check format lint types contracts openapi docs audit sbom docker-lint bench-masking bench-raters clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test: install ## Run every test on a real Postgres (embedded, or HEED_DATABASE_U
 
 test-fast: install ## Run the tests that take seconds
 	$(BIN)/python -m pytest $(TESTS) -m "not slow"
+
+test-training: install ## Every policy recipe moves a policy as it says, on tiny ones (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/trainer/policies tests/trainer/launchers
 
 up: install ## Start the database and the services in the background
 	$(BIN)/heed up

@@ -128,7 +128,10 @@ def export_folder(artifact: Path, output: Path) -> None:
 
 def _is_model(folder: Path) -> bool:
     """Whether a folder is an artifact of ours, judged by a manifest that can be read."""
-    kinds = {"reward_model.json": RewardManifest, "policy.json": PolicyManifest}
+    kinds: dict[str, type[BaseModel]] = {
+        "reward_model.json": RewardManifest,
+        "policy.json": PolicyManifest,
+    }
     return any(_reads(folder / name, kind) for name, kind in kinds.items())
 
 

@@ -6,7 +6,7 @@ One process alone is a world too, in which every function here does nothing.
 """
 
 import copyreg
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
@@ -121,6 +121,28 @@ def anyone(is_so: bool) -> bool:
     found = torch.tensor(int(is_so))
     group.all_reduce(found, op=group.ReduceOp.MAX)
     return bool(found)
+
+
+def average(tensors: Iterable[Any]) -> None:
+    """Set tensors, such as gradients, to their mean over the processes, in place."""
+    if place().world_size == 1:
+        return
+    import torch.distributed as group
+
+    for tensor in tensors:
+        group.all_reduce(tensor)
+        tensor /= place().world_size
+
+
+def gathered(value: object) -> list[Any]:
+    """What each process has, by rank, in every process."""
+    if place().world_size == 1:
+        return [value]
+    import torch.distributed as group
+
+    found: list[Any] = [None] * place().world_size
+    group.all_gather_object(found, value)
+    return found
 
 
 @contextmanager

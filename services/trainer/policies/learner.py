@@ -7,7 +7,7 @@ had been: weights, optimizer, generators of random numbers, the price of distanc
 import copy
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from services.trainer.launchers import world
 from services.trainer.policies.generation import places_of
 from services.trainer.policies.opening import Opened, can_bf16, lora_of, merged
 from services.trainer.policies.params import PolicyParams
@@ -97,19 +98,24 @@ class Learner:
 
     def move(self, most: float) -> None:
         """One step along the gradients, cut to a norm of `most`."""
+        world.average(one.grad for one in self._trained if one.grad is not None)
         torch.nn.utils.clip_grad_norm_(self._trained, most)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
     def save(self, work: Path, state: State) -> None:
         """Keep a checkpoint, whole or not at all, and no older one."""
+        random = world.gathered(_random_state())
+        if world.is_main():
+            self._write(work, state, random)
+
+    def _write(self, work: Path, state: State, random: Sequence[Mapping[str, Any]]) -> None:
         aside, place = work / ".checkpoint.partial", work / f"checkpoint-{state.step}"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         save_file(self._weights(), aside / _WEIGHTS)
-        torch.save(
-            {"optimizer": self._optimizer.state_dict(), "random": _random_state()}, aside / _REST
-        )
+        rest = {"optimizer": self._optimizer.state_dict(), "random": list(random)}
+        torch.save(rest, aside / _REST)
         told = {"price": state.price, "step": state.step, "history": list(state.history)}
         (aside / _STATE).write_text(json.dumps(told), encoding="utf-8")
         flush_tree(aside)
@@ -129,7 +135,7 @@ class Learner:
             one.data.copy_(weights[name])
         rest = torch.load(kept[-1] / _REST, weights_only=True)
         self._optimizer.load_state_dict(rest["optimizer"])
-        _set_random_state(rest["random"])
+        _set_random_state(rest["random"][world.place().rank or 0])
         told = json.loads((kept[-1] / _STATE).read_text(encoding="utf-8"))
         return State(told["price"], told["step"], tuple(told["history"]))
 

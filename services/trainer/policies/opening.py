@@ -13,7 +13,7 @@ from services.trainer.policies.params import PolicyParams
 from services.trainer.policies.text import PLAIN_TEMPLATE, PolicyText
 from shared.errors import ConfigError
 
-logging.disable_progress_bar()  # of loading weights: a run's log is read by people
+logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a log is read by people
 
 _LORA_ALPHA_PER_RANK = 2
 

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from services.trainer.launchers import world
 from services.trainer.policies import ppo_maths as maths
 from services.trainer.policies.data import PolicyData
 from services.trainer.policies.generation import Written, log_probs, write
@@ -23,6 +24,7 @@ from services.trainer.policies.rewards import Floats, Rewards
 from services.trainer.policies.tuned import TunedPolicy
 from services.trainer.progress import stop_requested
 from services.trainer.trained import Progress
+from shared.errors import InvalidInput
 
 
 class PpoParams(OnlineParams):
@@ -82,23 +84,48 @@ def train(
         RunInterrupted: the run was asked to stop; it left a checkpoint.
     """
     prompts = list(data.train.prompts)
-    total = params.batches(len(prompts))
+    total, (rank, processes) = params.batches(len(prompts)), _place(params)
     learner = Learner.open(opened, params)
+    torch.manual_seed(params.seed + rank)
     state = learner.resumed(work) or State(price=params.kl_coefficient)
     while state.step < total and not _is_spent(state, params):
-        batch = [prompts[at] for at in _drawn(len(prompts), state.step, params)]
+        drawn = _drawn(len(prompts), state.step, params)[rank::processes]
+        batch = [prompts[at] for at in drawn]
         rollout = _rollout(learner, opened, batch, params, rewards, price=state.price)
         moved = _learn(learner, rollout, params, seed=params.seed + state.step)
-        numbers = rollout.numbers | moved | {"step": state.step + 1, "price": state.price}
-        state = state.next(numbers, price=_price(state.price, rollout.numbers["kl"], params))
+        seen = _mean(rollout.numbers | moved)
+        numbers = seen | {"step": state.step + 1, "price": state.price}
+        state = state.next(numbers, price=_price(state.price, seen["kl"], params))
         is_last = state.step == total or _is_spent(state, params)
-        if is_last or state.step % params.save_steps == 0 or stop_requested(progress):
+        is_stopped = world.anyone(bool(stop_requested(progress)))
+        if is_last or is_stopped or state.step % params.save_steps == 0:
             learner.save(work, state)
-        if state.step % params.logging_steps == 0 or is_last or stop_requested(progress):
+        if is_last or is_stopped or state.step % params.logging_steps == 0:
             progress(0.1 + 0.8 * state.step / total, "train", _shown(numbers))
     cut = sum(opened.text.prompt(one).is_cut for one in prompts)
     metrics = {"prompts": len(prompts), "prompts_truncated": cut, "steps": state.step}
     return TunedPolicy(learner.finished(), metrics, state.history)
+
+
+def _place(params: PpoParams) -> tuple[int, int]:
+    """Which of how many processes this is; each writes and learns from its share of a batch.
+
+    Raises:
+        InvalidInput: the batch has no equal shares.
+    """
+    here = world.place()
+    if params.batch_size % here.world_size:
+        raise InvalidInput(
+            f"A batch of {params.batch_size} cannot be shared by {here.world_size} processes; "
+            "give another --batch-size."
+        )
+    return here.rank or 0, here.world_size
+
+
+def _mean(numbers: dict[str, float]) -> dict[str, float]:
+    """The numbers of one process, as a mean over all."""
+    each = world.gathered(numbers)
+    return {name: float(np.mean([one[name] for one in each])) for name in numbers}
 
 
 def _drawn(prompts: int, step: int, params: PpoParams) -> list[int]:
@@ -166,7 +193,7 @@ def _learn(learner: Learner, rollout: Rollout, params: PpoParams, *, seed: int) 
             losses.append(_backward(learner, rollout, torch.from_numpy(rows), params))
             if number % params.gradient_accumulation == 0 or number == len(parts):
                 learner.move(params.max_gradient)
-        if losses[-1][2] > 1.5 * params.target_kl:
+        if world.anyone(losses[-1][2] > 1.5 * params.target_kl):
             break
     policy, value, _ = np.mean(losses, axis=0)
     return {"loss": float(policy), "value_loss": float(value), "moved": losses[-1][2]}
