@@ -37,6 +37,7 @@ from services.trainer.transformer.judgements import TokenJudgement
 from services.trainer.transformer.length_buckets import LengthBuckets
 from services.trainer.transformer.model import RewardLikelihood
 from shared.errors import ConfigError
+from shared.logs import get_logger
 
 HEAD_FILE = "head_first.safetensors"
 
@@ -250,6 +251,7 @@ def _train_to_the_end(
     if ended is None:
         trainer.train(resume_from_checkpoint=newest)
         return trainer.state
+    get_logger("trainer").info("goes on from a checkpoint", step=ended.global_step)
     if ended.best_model_checkpoint is not None:
         best = load_file(Path(ended.best_model_checkpoint) / "model.safetensors")
         model.load_state_dict(best, strict=False)
