@@ -1,7 +1,7 @@
 """`heed schedules list | add | edit | enable | disable | remove | presets | report | tick`."""
 
 from collections.abc import Awaitable, Callable, Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from shared.schedules.stored import Owner
 
 T = TypeVar("T")
+_LATE = timedelta(minutes=1)  # a worker looks every few seconds
 app = typer.Typer(help="Train by the clock, and by how much there is.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="As `heed schedules list` shows it.")]
@@ -76,9 +77,13 @@ def list_all(project: Project = 1, data_dir: DataDir = None) -> None:
     from shared.schedules.stored import list_schedules
 
     table = _table("name", "due", "next", "samples", "starts", "last", "state")
-    for standing in _run(data_dir, lambda session: list_schedules(session, project)):
+    standings = _run(data_dir, lambda session: list_schedules(session, project))
+    for standing in standings:
         table.add_row(*cells(*row_of(standing)))
     console.print(table)
+    late = datetime.now(UTC) - _LATE
+    for name in (one.schedule.name for one in standings if one.is_due_since(late)):
+        note("overdue", f"{name}: does a worker run? `heed status` tells, `heed up` starts one")
 
 
 @app.command()

@@ -47,6 +47,11 @@ class Standing:
     schedule: Schedule
     counted: int | None
 
+    def is_due_since(self, moment: datetime) -> bool:
+        """Whether it was due by then and nobody has looked."""
+        next_at = self.schedule.next_at
+        return self.schedule.enabled and next_at is not None and next_at <= moment
+
     @property
     def wanted(self) -> ScheduleIn:
         """The schedule as people write it."""
@@ -95,7 +100,10 @@ async def put_schedule(
     }
     stored = added.on_conflict_do_update(index_elements=["project_id", "name"], set_=changed)
     is_new = await session.scalar(stored.returning(literal_column("xmax = 0")))
-    _audit(session, "set", name, owner, values)
+    run, counted = values["run"], values["threshold"] or {}
+    told = {part: values[part] for part in ("cron", "time_zone", "queue", "priority", "enabled")}
+    told |= {"kind": run["kind"], "samples": counted.get("samples")}  # a recipe may hold texts
+    _audit(session, "set", name, owner, told)
     return bool(is_new)
 
 

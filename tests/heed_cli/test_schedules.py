@@ -87,11 +87,13 @@ async def test_what_is_due_is_enqueued_by_hand(heed, sessions):
     await heed("add", "often", "--cron", "0 0 1 1 *")
     quiet = await heed("tick")
     async with sessions.begin() as session:
-        await session.execute(text("UPDATE rlhf_schedules SET next_at = now()"))
+        await session.execute(text("UPDATE rlhf_schedules SET next_at = now() - interval '1 h'"))
+    late = await heed("list")
 
     due = await heed("tick")
 
     assert "Nothing is due" in quiet
+    assert "often: does a worker run?" in late
     assert re.search(r"often +started [0-9a-f-]{36}", due)
     assert re.search(r"often .+ started +on", await heed("list"))
 

@@ -147,8 +147,10 @@ async def _start(session: AsyncSession, schedule: Schedule, due_at: datetime) ->
 
 
 async def _keys(session: AsyncSession, now: datetime) -> list[Key]:
+    """Who may be due, the longest first."""
     statement = select(col(Schedule.project_id), col(Schedule.name)).where(*_may_be_due(now))
-    return [(project_id, name) for project_id, name in await session.execute(statement)]
+    found = await session.execute(statement.order_by(col(Schedule.next_at), col(Schedule.name)))
+    return [(project_id, name) for project_id, name in found]
 
 
 async def _locked(session: AsyncSession, key: Key, now: datetime) -> Schedule | None:
