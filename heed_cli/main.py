@@ -37,6 +37,7 @@ _COMMANDS = {
     "retrain": _Known("retrain", _LEARN, "Train again whenever enough new feedback has come."),
     "schedules": _Known("schedules", _LEARN, "Train by the clock, and by how much there is."),
     "models": _Known("models", _LEARN, "List, promote and roll back model versions."),
+    "policy": _Known("policy", _LEARN, "Try a policy, and read its report."),
     "evaluate": _Known("evaluate", _LEARN, "Judge reward models on files, side by side."),
     "score": _Known("score", _LEARN, "Score every row of a file."),
     "review": _Known("review", _LEARN, "Choose what people are asked about next."),

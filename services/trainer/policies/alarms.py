@@ -59,8 +59,8 @@ def _gold(report: PolicyReport) -> Iterator[Alarm]:
     if falls(_gold_behind(report), GOLD_LEVEL):
         yield _alarm(
             "gold_gap", True,
-            f"{told}: surely less than {GOLD_SHARE:.0%} of the gain in standard deviations. The "
-            "policy has learned what its reward model gets wrong; read the samples.",
+            f"{told}: measured in standard deviations, that is surely less than {GOLD_SHARE:.0%} "
+            "of it. The policy has learned what its reward model gets wrong; read the samples.",
         )  # fmt: skip
     elif not rises(gold, GOLD_LEVEL):
         yield _alarm(

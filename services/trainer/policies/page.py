@@ -13,7 +13,7 @@ from services.trainer.heads import Floats
 from services.trainer.policies.page_plots import Line, histogram, lines, scatter
 from services.trainer.policies.page_style import STYLE
 from shared.contracts.audit import Estimate
-from shared.contracts.policy_report import Alarm, Change, Mean, Measure, PolicyReport, Row, Sample
+from shared.contracts.policy_report import Change, Mean, Measure, PolicyReport, Row, Sample
 
 _NAMES: Mapping[Measure, str] = {
     "reward": "Reward",
@@ -26,6 +26,7 @@ _NAMES: Mapping[Measure, str] = {
     "distinct_2": "Distinct pairs of tokens",
     "entropy": "Unsure of the next token (nats)",
 }
+_ORDER = [*_NAMES, "log_tokens"]
 _SHARES = ("ended", "repetition", "distinct_1", "distinct_2")
 _WHY = {
     "gained_most": "gained most reward",
@@ -64,7 +65,7 @@ def page(report: PolicyReport, samples: Sequence[ReadSample], *, title: str = ""
         [
             f'<header><p class="kicker">{escape(named)}</p><h1>{escape(headline(report))}</h1>',
             f"<p>{escape(_lede(report))}</p></header>",
-            *_alarms(report.alarms),
+            *_alarms(report),
             f'<div class="tiles">{"".join(_tiles(report))}</div>',
             "<h2>Before and after</h2>",
             _table(report),
@@ -111,33 +112,38 @@ def _lede(report: PolicyReport) -> str:
     )
 
 
-def _alarms(found: Sequence[Alarm]) -> Iterator[str]:
-    for one in found:
+def _alarms(report: PolicyReport) -> Iterator[str]:
+    for one in report.alarms:
         yield (
             f'<div class="alarm {one.severity}"><b>{_CODES[one.code]}</b> '
             f'<span class="soft">{one.code}, {one.severity}</span><br>{escape(one.detail)}</div>'
         )
-    if not found:
-        yield '<div class="alarm none"><b>No alarm</b><br>Length, repetition, variety, distance '
-        yield "and the second reward model were looked at, where they are known.</div>"
+    if not report.alarms:
+        second = "the second reward model, " if "gold" in report.changes else ""
+        yield f'<div class="alarm none"><b>No alarm</b><br>Looked at were {second}distance, '
+        yield "length, repetition, variety and how many responses end.</div>"
+    if "gold" not in report.changes:
+        yield '<p class="soft">There is no second reward model, so nothing here shows whether '
+        yield "people would find the responses better too: read samples.</p>"
 
 
 def _tiles(report: PolicyReport) -> Iterator[str]:
-    for by, won in (("reward", report.win_rate), ("gold", report.gold_win_rate)):
-        change = report.changes.get(by)  # type: ignore[call-overload]
-        if change is not None and won is not None:
-            name = _NAMES[by]  # type: ignore[index]
-            yield _tile(name, f"{change.value:+.2f}", f"{change.low:+.2f} to {change.high:+.2f}")
-            yield _tile(f"Prompts won, {name.lower()}", f"{won.value:.0%}", _of(won))
+    judges: tuple[tuple[Measure, str, Estimate | None], ...] = (
+        ("reward", "by reward", report.win_rate),
+        ("gold", "by the second model", report.gold_win_rate),
+    )
+    for by, told, won in judges:
+        if won is not None:
+            change = report.changes[by]
+            yield _tile(_NAMES[by], _signed(change.value), _interval(change))
+            yield _tile(f"Wins {told}", f"{won.value:.0%}", f"{won.low:.0%} to {won.high:.0%}")
     if report.kl is not None:
         root = float(np.sqrt(max(0.0, report.kl.value)))
-        budget = f"; budget {report.kl_budget:g}" if report.kl_budget else ""
-        yield _tile("Distance, nats a response", f"{report.kl.value:.1f}", f"√ {root:.1f}{budget}")
-        change = report.changes.get("reward")
-        if change is not None and root > 0:
-            yield _tile(
-                "Reward for each √ nat", f"{change.value / root:+.2f}", "falls when overdone"
-            )
+        budget = f" · budget {report.kl_budget:g}" if report.kl_budget else ""
+        yield _tile("Distance, nats", f"{report.kl.value:.1f}", f"√ {root:.1f}{budget}")
+        if "reward" in report.changes and root > 0:
+            each = _signed(report.changes["reward"].value / root)
+            yield _tile("Reward per √nat", each, "falls when overdone")
 
 
 def _tile(name: str, value: str, more: str) -> str:
@@ -147,45 +153,63 @@ def _tile(name: str, value: str, more: str) -> str:
     )
 
 
-def _table(report: PolicyReport) -> str:
+@dataclass(frozen=True)
+class TableRow:
+    """One measure as it is shown; the errors are those of the means, the mark `up` or `down`."""
+
+    name: str
+    before: str
+    before_error: str
+    after: str
+    after_error: str
+    change: str
+    interval: str
+    mark: str
+
+
+def table_rows(report: PolicyReport) -> list[TableRow]:
+    """Every measure before and after, rewards first; single rewards where there are several."""
     rows = [
-        _table_row(
-            name, report.before.means[key], report.after.means[key], report.changes[key],
-            is_share=key in _SHARES, can_be_good=key in ("reward", "gold"),
-        )
-        for key, name in _NAMES.items()
-        if key in report.changes
-    ]  # fmt: skip
+        _table_row(_NAMES[key], (report.before.means[key], report.after.means[key]), change, key)
+        for key, change in sorted(report.changes.items(), key=lambda one: _ORDER.index(one[0]))
+        if key in _NAMES
+    ]
     parts = [
-        _table_row(
-            name, report.before.parts[name], report.after.parts[name], change,
-            is_share=False, can_be_good=True,
-        )
+        _table_row(name, (report.before.parts[name], report.after.parts[name]), change, "reward")
         for name, change in report.part_changes.items()
         if len(report.part_changes) > 1
-    ]  # fmt: skip
+    ]
+    return [*rows[:1], *parts, *rows[1:]]
+
+
+def _table_row(name: str, means: tuple[Mean, Mean], change: Change, measure: Measure) -> TableRow:
+    form = ".1%" if measure in _SHARES else ".1f" if measure in ("tokens", "words") else ".2f"
+    mark = ""
+    if measure in ("reward", "gold") and change.p < _LEVEL:
+        mark = "up" if change.value > 0 else "down"
+    before, after = ((_signed(one.value, form), f"± {one.error:{form}}") for one in means)
+    moved, interval = _signed(change.value, "+" + form), _interval(change, "+" + form)
+    return TableRow(name, *before, *after, moved, interval, mark)
+
+
+def _table(report: PolicyReport) -> str:
     heads = "".join(f"<th>{one}</th>" for one in ("", "Before", "After", "Change (95 %)"))
-    body = "".join([*rows[:1], *parts, *rows[1:]])
+    body = "".join(
+        f"<tr><td>{escape(one.name)}</td>"
+        f'<td class="mean">{one.before} <small>{one.before_error}</small></td>'
+        f'<td class="mean">{one.after} <small>{one.after_error}</small></td>'
+        f'<td class="change {one.mark}">{one.change} <small>{one.interval}</small></td></tr>'
+        for one in table_rows(report)
+    )
     return f'<div class="scroll"><table><tr>{heads}</tr>{body}</table></div>'
 
 
-def _table_row(
-    name: str, before: Mean, after: Mean, change: Change, *, is_share: bool, can_be_good: bool
-) -> str:
-    def shown(value: float, sign: str = "") -> str:
-        return f"{value:{sign}.1%}" if is_share else f"{value:{sign}.3g}"
+def _signed(value: float, form: str = "+.2f") -> str:
+    return f"{value:{form}}".replace("-", "−")
 
-    mark = ""
-    if can_be_good and change.p < _LEVEL:
-        mark = ' class="up"' if change.value > 0 else ' class="down"'
-    means = "".join(
-        f"<td>{shown(one.value)} <small>± {shown(one.error)}</small></td>"
-        for one in (before, after)
-    )
-    return (
-        f"<tr><td>{escape(name)}</td>{means}<td{mark}>{shown(change.value, '+')} "
-        f"<small>{shown(change.low, '+')} to {shown(change.high, '+')}</small></td></tr>"
-    )
+
+def _interval(change: Change, form: str = "+.2f") -> str:
+    return f"{_signed(change.low, form)} to {_signed(change.high, form)}"
 
 
 def _plots(report: PolicyReport) -> Iterator[str]:
@@ -267,9 +291,9 @@ def _judged(row: Row, side: str) -> str:
     measured = row.before if side == "before" else row.after
     told = [f"{measured.tokens} tokens"]
     if measured.reward is not None:
-        told.insert(0, f"reward {measured.reward:+.2f}")
+        told.insert(0, f"reward {_signed(measured.reward)}")
     if measured.gold is not None:
-        told.insert(1, f"second {measured.gold:+.2f}")
+        told.insert(1, f"second model {_signed(measured.gold)}")
     return escape(" · ".join(told))
 
 
@@ -280,7 +304,3 @@ def _footer(report: PolicyReport) -> str:
         "Distinct tokens are counted over equally long beginnings of both responses. "
         f"Seed {report.seed}.</footer>"
     )
-
-
-def _of(won: Estimate) -> str:
-    return f"{won.low:.0%} to {won.high:.0%}"

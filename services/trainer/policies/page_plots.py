@@ -129,8 +129,8 @@ def _span(values: Sequence[float] | Floats) -> tuple[float, float]:
 
 
 def _ticks(span: tuple[float, float]) -> list[float]:
-    """About four round numbers inside."""
-    rough = (span[1] - span[0]) / 4
+    """About five round numbers inside."""
+    rough = (span[1] - span[0]) / 5
     power = 10.0 ** np.floor(np.log10(rough))
     step = next(power * one for one in (1, 2, 5, 10) if power * one >= rough)
     first = np.ceil(span[0] / step)

@@ -23,7 +23,7 @@ border-radius:4px}
 .alarm.warns b{color:var(--warn)}
 .alarm.none{border-color:var(--good);background:var(--goodly)}
 .alarm.none b{color:var(--good)}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin:20px 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(138px,1fr));gap:12px;margin:20px 0}
 .tile,figure,.sample{background:var(--card);border:1px solid var(--rule);border-radius:8px}
 .tile{padding:12px 14px}
 .tile b{display:block;font-size:1.45rem;line-height:1.3;font-variant-numeric:tabular-nums}
@@ -62,5 +62,7 @@ svg text{font-size:10px;fill:var(--soft)}
 .side h4{margin:0 0 .3em;font-size:.82rem;color:var(--soft);font-weight:600}
 .said{white-space:pre-wrap;overflow-wrap:anywhere;margin:0}
 footer{margin-top:3em;color:var(--soft);font-size:.87rem}
+@media(max-width:560px){th,td{padding:7px 6px}.mean small{display:none}.change small{display:block}
+th:first-child,td:first-child{min-width:6em}.tile{padding:10px 12px}}
 code{font-size:.92em;overflow-wrap:anywhere}
 """
