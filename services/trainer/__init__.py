@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from services.trainer.prepare import prepare_preference_dataset
-    from services.trainer.training import train_reward_model
+    from services.trainer.training import train_reward_model, train_with_ppo
 
-__all__ = ["prepare_preference_dataset", "train_reward_model"]
+__all__ = ["prepare_preference_dataset", "train_reward_model", "train_with_ppo"]
 
 _HOMES = {
     "prepare_preference_dataset": "services.trainer.prepare",
     "train_reward_model": "services.trainer.training",
+    "train_with_ppo": "services.trainer.training",
 }
 
 

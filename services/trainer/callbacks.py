@@ -10,7 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from services.trainer.launchers import world
-from services.trainer.progress import stop_requested
+from services.trainer.progress import stop_requested, track
 from services.trainer.trained import Progress
 from shared.logs import get_logger
 
@@ -42,7 +42,9 @@ class ProgressReport(TrainerCallback):
             self._progress(_done(state), "train", {"step": state.global_step})
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        numbers = {name: float(value) for name, value in (logs or {}).items() if name in _SHOWN}
+        told = {name: one for name, one in (logs or {}).items() if isinstance(one, int | float)}
+        track(self._progress, state.global_step, told)
+        numbers = {name: float(value) for name, value in told.items() if name in _SHOWN}
         if not stop_requested(self._progress):
             self._progress(_done(state), "train", {"step": state.global_step, **numbers})
 

@@ -4,7 +4,7 @@ import asyncio
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from services.trainer.eta import Eta
 from services.trainer.faults import where
+from services.trainer.trackers import Tracker
 from shared.db.columns import Json
 from shared.db.faults import reaching_database
 from shared.db.tables import TrainingRun
@@ -43,6 +44,7 @@ class Reporter:
         stop_reason: why the run must not go on, once there is a reason.
         is_lost: whether the claim is gone: then nothing may be written any more.
         clock: seconds that never go back.
+        tracker: keeps the numbers of every step too, where the run asks for one.
     """
 
     show: Show | None = None
@@ -50,6 +52,7 @@ class Reporter:
     stop_reason: str | None = None
     is_lost: bool = False
     clock: Callable[[], float] = time.monotonic
+    tracker: Tracker | None = None
     _eta: Eta = field(default_factory=Eta)
 
     @property
@@ -82,6 +85,17 @@ class Reporter:
         }
         if self.show is not None:
             self.show(fraction, stage)
+
+    def track(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Let the run's tracker, if it has one, keep what was measured at a step."""
+        if self.tracker is not None:
+            self.tracker.log(step, numbers)
+
+
+def track(progress: object, step: int, numbers: Mapping[str, float]) -> None:
+    """Let the tracker behind `progress`, if there is one, keep the numbers of a step."""
+    if isinstance(progress, Reporter):
+        progress.track(step, numbers)
 
 
 def stop_requested(progress: object) -> str | None:

@@ -112,6 +112,7 @@ class Worker:
         self._workplace = workplace
         self._owner = owner_name()
         self._is_stopping = False
+        self._over = 0
         self._woken = asyncio.Event()
 
     def stop(self) -> None:
@@ -133,12 +134,25 @@ class Worker:
                     run = await self._next()
                 if run is not None:
                     await self._execute(run)
+                    await self._count(run)
                     continue
             except DatabaseUnavailable:
                 log.warning("the database is away")
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await self._woken.wait()
+
+    async def _count(self, run: TrainingRun) -> None:
+        """Stop after as many runs as there are to be; one that will be tried again is not over."""
+        most = self._workplace.settings.worker_runs
+        if not most:
+            return
+        with reaching_database():
+            async with self._workplace.sessions() as session:
+                now = await session.get_one(TrainingRun, run.id)
+        self._over += now.status not in (RunStatus.QUEUED, RunStatus.RUNNING)
+        if self._over == most:
+            self.stop()
 
     async def _next(self) -> TrainingRun | None:
         for run in await tidy(self._workplace):

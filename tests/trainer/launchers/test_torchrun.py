@@ -1,0 +1,99 @@
+"""Two processes of torchrun train one run as one does, by the command that a worker runs."""
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.tiny_bert import save_tiny_bert
+
+from services.trainer.execution import train_here
+from shared.contracts.training import RunKind, TrainingRequest
+from shared.db.tables import ModelVersion, TrainingRun
+from shared.jobs import claim, enqueue
+
+pytestmark = pytest.mark.slow
+Start = Callable[[TrainingRun], Awaitable[Process]]
+
+
+@pytest.fixture
+def request_of(tmp_path: Path) -> Callable[..., TrainingRequest]:
+    """A transformer reward run of a few seconds."""
+    folder = save_tiny_bert(tmp_path / "tiny bert")
+    config = folder / "config.json"
+    without = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config.write_text(json.dumps(json.loads(config.read_text()) | without))  # it is drawn by rank
+
+    def make(**recipe: Any) -> TrainingRequest:
+        small = {
+            "base_model": str(folder), "epochs": 2, "learning_rate": 3e-3, "max_tokens": 24,
+            "head_first": False, "evaluations_per_epoch": 1, "patience": 9, "logging_steps": 1,
+        }  # fmt: skip
+        return TrainingRequest(kind=RunKind.REWARD_TRANSFORMER, recipe=small | recipe)
+
+    return make
+
+
+@pytest.fixture
+async def claimed(sessions) -> Callable[[TrainingRequest], Awaitable[TrainingRun]]:
+    """A run as the worker claims it."""
+
+    async def make(request: TrainingRequest) -> TrainingRun:
+        params = request.model_dump(mode="json")
+        async with sessions.begin() as session:
+            await enqueue(session, TrainingRun, kind=request.kind, params=params)
+        async with sessions.begin() as session:
+            return await claim(session, TrainingRun, queues=["cpu"], owner="test")
+
+    return make
+
+
+@pytest.fixture
+async def start(as_settings, monkeypatch) -> AsyncIterator[Start]:
+    """Starts the worker's command for a run, on two processes."""
+    monkeypatch.setenv("HEED_LAUNCHER", "torchrun")
+    monkeypatch.setenv("HEED_LAUNCH_PROCESSES", "2")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    started: list[Process] = []
+
+    async def begin(run: TrainingRun) -> Process:
+        words = ("--run", str(run.id), "--attempt", str(run.attempt), "--parent", str(os.getpid()))
+        command = (sys.executable, "-m", "services.trainer", *words)
+        started.append(await asyncio.create_subprocess_exec(*command))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def version_of(sessions, run: TrainingRun) -> ModelVersion:
+    async with sessions() as session:
+        found = await session.get_one(TrainingRun, run.id)
+        assert (found.status, found.error) == ("succeeded", None)
+        return await session.get_one(ModelVersion, found.model_version_id)
+
+
+async def test_two_processes_reach_the_loss_of_one_with_the_same_global_batch(
+    settings, sessions, insert, polite, request_of, claimed, start
+):
+    database_url = settings.database_url.get_secret_value()
+    await insert(*polite(95))  # 60 to learn from and 16 to validate on: whole batches for each
+    one = await asyncio.to_thread(train_here, settings, database_url, request_of(batch_size=4))
+
+    run = await claimed(request_of(batch_size=2))
+    ending = await (await start(run)).wait()
+
+    two = await version_of(sessions, run)
+    names = ("train_loss", "validation_loss", "learned_from")
+    assert ending == 0
+    assert [two.metrics[name] for name in names] == pytest.approx(
+        [one.version.metrics[name] for name in names], rel=1e-5
+    )
