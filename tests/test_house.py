@@ -23,7 +23,7 @@ PACKAGES = [services, shared, heed_cli, heed_client]
 SOURCES = [path for package in PACKAGES for path in Path(package.__path__[0]).rglob("*.py")]
 TESTS = list((ROOT / "tests").rglob("*.py"))
 # Where others' words are spoken.
-BORDERS = {"recipes", "sample", "exchange", "rewards.py"}
+BORDERS = {"recipes", "grouped.py", "sample", "exchange", "rewards.py"}
 MODULES = [
     module.name
     for package in PACKAGES

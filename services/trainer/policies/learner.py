@@ -23,7 +23,10 @@ from services.trainer.policies.opening import Opened, can_bf16, lora_of, merged
 from services.trainer.policies.params import PolicyParams
 from shared.files import flush_tree
 
-_STATE, _WEIGHTS, _REST = "state.json", "trained.safetensors", "rest.pt"
+Tensors = dict[str, Tensor]
+
+_STATE, _TENSORS = "state.json", "state.safetensors"
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of AdamW
 
 
 @dataclass(frozen=True)
@@ -109,13 +112,16 @@ class Learner:
         if world.is_main():
             self._write(work, state, random)
 
-    def _write(self, work: Path, state: State, random: Sequence[Mapping[str, Any]]) -> None:
+    def _write(self, work: Path, state: State, random: Sequence[Tensors]) -> None:
         aside, place = work / ".checkpoint.partial", work / f"checkpoint-{state.step}"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        save_file(self._weights(), aside / _WEIGHTS)
-        rest = {"optimizer": self._optimizer.state_dict(), "random": list(random)}
-        torch.save(rest, aside / _REST)
+        numbers = {
+            f"random.{rank}.{name}": one
+            for rank, states in enumerate(random)
+            for name, one in states.items()
+        }
+        save_file(self._weights() | self._moments() | numbers, aside / _TENSORS)
         told = {"price": state.price, "step": state.step, "history": list(state.history)}
         (aside / _STATE).write_text(json.dumps(told), encoding="utf-8")
         flush_tree(aside)
@@ -130,12 +136,15 @@ class Learner:
         kept = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
         if not kept:
             return None
-        weights = load_file(kept[-1] / _WEIGHTS)
+        found = load_file(kept[-1] / _TENSORS)
         for name, one in self._named():
-            one.data.copy_(weights[name])
-        rest = torch.load(kept[-1] / _REST, weights_only=True)
-        self._optimizer.load_state_dict(rest["optimizer"])
-        _set_random_state(rest["random"][world.place().rank or 0])
+            one.data.copy_(found[name])
+            self._optimizer.state[one] = {
+                moment: found[f"{moment}.{name}"].to(one.device if moment != "step" else "cpu")
+                for moment in _MOMENTS
+                if f"{moment}.{name}" in found
+            }
+        _set_random_state(found, world.place().rank or 0)
         told = json.loads((kept[-1] / _STATE).read_text(encoding="utf-8"))
         return State(told["price"], told["step"], tuple(told["history"]))
 
@@ -143,8 +152,16 @@ class Learner:
         """The policy in one piece."""
         return merged(self.policy)
 
-    def _weights(self) -> dict[str, Tensor]:
+    def _weights(self) -> Tensors:
         return {name: one.detach().cpu().contiguous() for name, one in self._named()}
+
+    def _moments(self) -> Tensors:
+        """What AdamW remembers of each weight."""
+        return {
+            f"{moment}.{name}": self._optimizer.state[one][moment].detach().cpu().contiguous()
+            for name, one in self._named()
+            for moment in self._optimizer.state.get(one, {})
+        }
 
     def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
         for name, one in self.policy.named_parameters():
@@ -154,12 +171,13 @@ class Learner:
             yield f"values.{name}", one
 
 
-def _random_state() -> dict[str, Any]:
+def _random_state() -> Tensors:
     on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), "cuda": on_gpu}
+    return {"cpu": torch.get_rng_state()} | {f"cuda{at}": one for at, one in enumerate(on_gpu)}
 
 
-def _set_random_state(state: Mapping[str, Any]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+def _set_random_state(found: Tensors, rank: int) -> None:
+    torch.set_rng_state(found[f"random.{rank}.cpu"])
+    for at in range(torch.cuda.device_count()):
+        if (state := found.get(f"random.{rank}.cuda{at}")) is not None:
+            torch.cuda.set_rng_state(state, at)

@@ -117,9 +117,8 @@ def train(
         ConfigError: the model is not to be had, or cannot be trained as asked on this machine.
         ArtifactError: the model is unsafe, or the folder cannot be written.
     """
-    world.hand_out(
-        partial(train, dataset, params, output=output, secret=b"", code_version=code_version)
-    )  # the others store nothing, so they sign nothing
+    beside = partial(train, dataset, params, output=output, code_version=code_version)
+    world.hand_out(partial(beside, secret=b""))  # who stores nothing signs nothing
     given, dataset = dataset, params.learned_from(dataset)
     require_judged(dataset, params.min_rated)
     population = population_of(params.population)
