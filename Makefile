@@ -8,7 +8,7 @@ REPORT ?=
 TESTS ?= tests
 .DEFAULT_GOAL := help
 BENCH ?=
-.PHONY: bench-batch bench-serving bench-serving-setup bench-serving-long bench-quality bench-ingest bench-ingest-peer bench-quality-full chaos fuzz test-clients test-training help install demo test test-fast up down check format lint types contracts openapi docs audit sbom docker-lint bench-masking bench-raters clean
+.PHONY: bench-batch bench-serving bench-serving-setup bench-serving-long bench-quality bench-ingest bench-ingest-peer bench-quality-full chaos chaos-training fuzz test-clients test-training help install demo test test-fast up down check format lint types contracts openapi docs audit sbom docker-lint bench-masking bench-raters clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -117,6 +117,9 @@ bench-quality: install ## Agreement with people on public judgements (DATA=folde
 
 bench-batch: install ## `heed score` beside a bare loop of its scorer, and its memory on 200,000 rows
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.batch_scoring $(BENCH)
+
+chaos-training: install ## 30 runs while recipe, worker and Postgres are killed, or they are cancelled and resumed (an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.training_chaos $(BENCH)
 
 fuzz: install ## Ask both services for everything their OpenAPI describes, at length
 	HEED_TEST_EXAMPLES=100 $(BIN)/python -m pytest tests/feedback_api/test_schemathesis.py tests/reward_service/test_reward_schemathesis.py
