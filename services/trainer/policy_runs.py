@@ -22,7 +22,8 @@ from services.trainer.policies.rewards import Rewards, judged_by
 from services.trainer.policies.sources import Sources, uses
 from services.trainer.policies.tuned import TunedPolicy
 from services.trainer.progress import Reporter
-from services.trainer.workplace import code_version
+from services.trainer.trackers import open_tracker
+from services.trainer.workplace import code_version, run_folder
 from shared.contracts.policy import PolicyManifest
 from shared.contracts.policy_report import PolicyReport
 from shared.db.columns import Json
@@ -37,6 +38,10 @@ def make_policy(
     Raises:
         HeedError: it cannot be made.
     """
+    tracker = open_tracker(
+        params.report_to, desk.workplace.settings.data_dir / "trackers", run_folder(desk.run.id)
+    )
+    reporter.tracker = tracker
     require_judged(dataset, params.min_rated)
     data, sources = policy_data(dataset), Sources(desk, threads=params.threads)
     reporter(0.02, "model", {})
@@ -48,6 +53,8 @@ def make_policy(
         opened, data, params,
         work=_checkpoints(folder), progress=reporter, **({"rewards": rewards} if is_online else {}),
     )  # fmt: skip
+    if tracker is not None:
+        tracker.close()
     reporter(0.9, "evaluate", {})
     after = Opened(tuned.model, opened.text, opened.folder)
     judged = partial(

@@ -58,7 +58,7 @@ def arguments(params: PolicyParams, work: Path) -> dict[str, Any]:
         "save_steps": params.save_steps,
         "save_total_limit": 2,
         "logging_steps": params.logging_steps,
-        "report_to": params.report_to,
+        "report_to": "none",  # trackers hear of it through `progress`, as with our own PPO
         "disable_tqdm": True,
         "seed": params.seed,
     }

@@ -22,7 +22,7 @@ from services.trainer.policies.opening import Opened
 from services.trainer.policies.params import OnlineParams
 from services.trainer.policies.rewards import Floats, Rewards
 from services.trainer.policies.tuned import TunedPolicy
-from services.trainer.progress import stop_requested
+from services.trainer.progress import stop_requested, track
 from services.trainer.trained import Progress
 from shared.errors import InvalidInput
 
@@ -102,6 +102,7 @@ def train(
             learner.save(work, state)
         if is_last or is_stopped or state.step % params.logging_steps == 0:
             progress(0.1 + 0.8 * state.step / total, "train", _shown(numbers))
+            track(progress, state.step, numbers)
     cut = sum(opened.text.prompt(one).is_cut for one in prompts)
     metrics = {"prompts": len(prompts), "prompts_truncated": cut, "steps": state.step}
     return TunedPolicy(learner.finished(), metrics, state.history)
