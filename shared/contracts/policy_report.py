@@ -130,6 +130,10 @@ class PolicyReport(_Strict):
     max_response_tokens: int
     kl_budget: float | None = Field(description="Nats a response that the run was given, if any.")
     rewards: list[RewardSource]
+    learned_from_rewards: bool = Field(
+        description="Whether training moved towards these rewards, as PPO does and imitation does "
+        "not."
+    )
     rows: list[Row]
     before: Figures
     after: Figures

@@ -30,20 +30,29 @@ BUDGET_TOLERANCE = 1.5
 # Without a budget: beyond the best of 60,000 responses, ln(n) - (n - 1) / n = 10 nats, where Gao
 # et al. saw the gold reward fall behind.
 FAR = 10.0
-LONGER, MUCH_LONGER = 1.5, 3.0  # times as long, or as short
+LONGER, MUCH_LONGER = 1.5, 3.0  # times as long; 1.5 times as short too
 REPEATS, REPEATS_MUCH = 0.1, 0.3  # more of a response said before
 LESS_DISTINCT, HARDLY_DISTINCT = 0.6, 0.25  # of the distinct 2-grams are left
 LESS_UNSURE, HARDLY_UNSURE = 0.4, 0.1  # of the entropy is left
 ENDS_LESS, ENDS_MUCH_LESS = 0.1, 0.3  # fewer responses that end by themselves
+_DRIFTS = (
+    "length_drift", "repetition_drift", "diversity_collapse", "entropy_collapse", "ended_falls",
+)  # fmt: skip
+_WARNS = {"severity": "warns"}
 _CONSTRAINTS = ("length:", "require:", "forbid:")
 
 
 def alarms(report: PolicyReport) -> list[Alarm]:
-    """Everything suspicious, what blocks first."""
+    """Everything suspicious, what blocks first.
+
+    Imitation is meant to change how a policy writes: there, drifts alone never block.
+    """
     checks: tuple[Callable[[PolicyReport], Iterator[Alarm]], ...] = (
         _gold, _distance, _length, _repetition, _diversity, _entropy, _ended, _constraints,
     )  # fmt: skip
     found = [alarm for check in checks for alarm in check(report)]
+    if not report.learned_from_rewards:
+        found = [one.model_copy(update=_WARNS) if one.code in _DRIFTS else one for one in found]
     return sorted(found, key=lambda one: one.severity != "blocks")
 
 
@@ -91,7 +100,7 @@ def _distance(report: PolicyReport) -> Iterator[Alarm]:
     Sources: Gao et al. 2023, arXiv:2210.10760, eq. 1 (rewards over the root of the divergence);
     Spinning Up's PPO, which stops at 1.5 times its target.
     """
-    if report.kl is None:
+    if report.kl is None or not report.learned_from_rewards:
         return
     nats, error = report.kl.value, report.kl.error
     most = report.kl_budget * BUDGET_TOLERANCE if report.kl_budget else FAR
@@ -108,14 +117,18 @@ def _distance(report: PolicyReport) -> Iterator[Alarm]:
 
 
 def _length(report: PolicyReport) -> Iterator[Alarm]:
-    """Much longer or shorter. Source: Singhal et al. 2023, arXiv:2310.03716."""
+    """Much longer, or much shorter for another reason than that it has learned to end.
+
+    Source: Singhal et al. 2023, arXiv:2310.03716 (length explains most of what RLHF gains).
+    """
     change = report.changes["log_tokens"]
-    times = float(np.exp(abs(change.value)))
-    if change.p / 2 < LEVEL and times > LONGER:
+    times, is_longer = float(np.exp(abs(change.value))), change.value > 0
+    learned_to_end = not is_longer and rises(report.changes["ended"], LEVEL)
+    if change.p / 2 < LEVEL and times > LONGER and not learned_to_end:
         before, after = _values(report, "tokens")
         yield _alarm(
-            "length_drift", times > MUCH_LONGER,
-            f"Responses are {times:.1f} times as {'long' if change.value > 0 else 'short'}: "
+            "length_drift", is_longer and times > MUCH_LONGER,
+            f"Responses are {times:.1f} times as {'long' if is_longer else 'short'}: "
             f"{after:.0f} tokens instead of {before:.0f}.",
         )  # fmt: skip
 

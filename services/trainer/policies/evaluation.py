@@ -21,7 +21,7 @@ from services.trainer.policies.diversity import distinct_of_both, repetition
 from services.trainer.policies.generation import Written, log_probs, write
 from services.trainer.policies.opening import Opened
 from services.trainer.policies.paired import change_of, mean_of
-from services.trainer.policies.params import PolicyParams
+from services.trainer.policies.params import OnlineParams, PolicyParams
 from services.trainer.policies.rewards import Part, Rewards, Source
 from services.trainer.policies.samples import chosen_rows, reference, seal
 from services.trainer.reward_metrics import hits
@@ -195,6 +195,7 @@ def compared(
             RewardSource(name=one.source.name, weight=one.source.weight, sha256=one.sha256)
             for one in (rewards.parts if rewards else ())
         ],
+        learned_from_rewards=isinstance(params, OnlineParams),
         rows=rows,
         before=_figures(columns[0], parts[0], {name: one[0] for name, one in diversity.items()}),
         after=_figures(columns[1], parts[1], {name: one[1] for name, one in diversity.items()}),

@@ -244,9 +244,7 @@ def progress_plots(history: Sequence[Mapping[str, float]]) -> Iterator[str]:
     if len(both) > 2:
         roots = [float(np.sqrt(max(0.0, kl))) for kl, _ in both]
         line = Line("reward", "after", roots, [reward for _, reward in both])
-        yield lines(
-            "Reward against distance", [line], xlabel="√ nats from the start", ylabel="reward"
-        )
+        yield lines("Reward against distance", [line], xlabel="√ of the distance", ylabel="reward")
 
 
 _LOGGED = {

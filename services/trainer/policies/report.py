@@ -14,7 +14,7 @@ from shared.contracts.policy_report import (
 )
 
 _COLOURS = {"Reward": "#2f6f9f", "Distance": "#c26b1f", "Loss": "#6b757c"}
-_UNITS = {"Reward": "reward", "Distance": "nats", "Loss": "loss"}
+_UNITS = {"Reward": "reward", "Distance": "nats, as logged", "Loss": "loss"}
 
 
 def write_report(stage: Path, report: PolicyReport, history: Sequence[Mapping[str, float]]) -> None:

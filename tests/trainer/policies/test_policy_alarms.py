@@ -86,6 +86,24 @@ def test_each_fault_raises_its_alarm(fault: dict[str, float], code: str, severit
     assert codes(found).get(code) == severity
 
 
+def test_a_policy_that_has_learned_to_end_is_not_blamed_for_being_shorter():
+    rambling = Simulated(ended=0.05, tokens=100)
+
+    assert codes(simulated_report(rambling, BETTER)) == {}
+
+
+def test_imitation_may_change_how_a_policy_writes_but_not_what_people_think_of_it():
+    """What would block a policy that learned from rewards only warns of one that did not."""
+    other = Simulated(reward=2.0, gold=-0.5, entropy=0.1, repeats=0.7, kl=90.0)
+    report = simulated_report(SAME, other).model_copy(update={"learned_from_rewards": False})
+
+    found = {one.code: one.severity for one in alarms(report)}
+
+    assert found["gold_gap"] == "blocks"
+    assert found["entropy_collapse"] == found["repetition_drift"] == "warns"
+    assert "kl_budget" not in found
+
+
 def test_a_budget_that_was_given_blocks_only_well_beyond_it():
     beyond = simulated_report(SAME, replace(BETTER, kl=12.0), kl_budget=6.0)
     near = simulated_report(SAME, replace(BETTER, kl=7.0), kl_budget=6.0)

@@ -13,7 +13,7 @@ from services.trainer.config import TrainerSettings
 from services.trainer.policies.evaluation import evaluate_policy, respond
 from services.trainer.policies.generation import log_probs
 from services.trainer.policies.opening import Opened, open_policy
-from services.trainer.policies.params import PolicyParams
+from services.trainer.policies.params import OnlineParams
 from services.trainer.policies.policy_gates import policy_gate
 from services.trainer.policies.rewards import Part, Rewards, Source
 from services.trainer.policies.samples import reference, unseal
@@ -22,7 +22,7 @@ from shared.errors import ArtifactError, Unavailable
 
 SECRET = b"a secret for the tests, long enough."
 PROMPTS = [f"{question} {more}" for question in TEXTS[:10] for more in ("today", "please", "now")]
-PARAMS = PolicyParams(max_response_tokens=10, seed=5)
+PARAMS = OnlineParams(max_response_tokens=10, seed=5)
 
 
 @pytest.fixture(scope="module")
