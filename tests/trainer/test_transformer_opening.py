@@ -1,9 +1,12 @@
 """Models of other families and in adapters: what is fitted, trained and stored is one model."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.tiny_bert import WORDS, save_tiny_bert
@@ -61,20 +64,42 @@ def roberta(*, places: int) -> RobertaConfig:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("save", [save_tiny_bert, save_tiny_llama])
-def test_the_fitted_last_layer_costs_what_it_says_whether_or_not_it_has_a_bias(
-    tmp_path: Path, save: Callable[[Path], Path]
-) -> None:
-    classifier, processing = open_pretrained(save(tmp_path), Adapting(), seed=1)
+def opened_with(dataset: RewardDataset, folder: Path) -> tuple[Any, ...]:
+    """A model, its collator, and the dataset's judgements to learn from and to choose by."""
+    classifier, processing = open_pretrained(folder, Adapting(), seed=1)
     window = Truncation(prompt_tokens=24, response_tokens=24)
-    tokenizer = PairTokenizer(tmp_path, window, separator=processing.sep_token or "two")
-    split = validation_split(collect_judgements(feedback()), seed=1)
+    tokenizer = PairTokenizer(folder, window, separator=processing.sep_token or "two")
+    split = validation_split(collect_judgements(dataset), seed=1)
     kept, held = (tokenise(tokenizer, some).rows for some in split)
     raters = known_raters(kept)
     model = RewardLikelihood(
         classifier, Thresholds(len(raters)), centring=0.01, judgements=len(kept)
     )
-    collator = Collator(processing.pad_token_id, raters)
+    return model, Collator(processing.pad_token_id, raters), kept, held
+
+
+def test_a_last_layer_that_finds_nothing_to_learn_says_next_to_nothing(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    words = [word for word in WORDS if word.isalpha()]
+
+    def said() -> str:
+        return " ".join(draw.choice(words, 6))
+
+    pairs = [PreferencePair("what", said(), said(), group=str(at)) for at in range(500)]
+    model, collator, kept, held = opened_with(
+        RewardDataset(pairs, [], [], [], "sha256:noise"), save_tiny_bert(tmp_path)
+    )
+
+    fitted = fit_head(model, collator, kept, held, batch_size=64)
+
+    assert fitted.loss < math.log(2) + 0.002
+
+
+@pytest.mark.parametrize("save", [save_tiny_bert, save_tiny_llama])
+def test_the_fitted_last_layer_costs_what_it_says_whether_or_not_it_has_a_bias(
+    tmp_path: Path, save: Callable[[Path], Path]
+) -> None:
+    model, collator, kept, held = opened_with(feedback(), save(tmp_path))
 
     fitted = fit_head(model, collator, kept, held, batch_size=4)
 

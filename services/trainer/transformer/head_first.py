@@ -20,7 +20,9 @@ from services.trainer.transformer.model import RewardLikelihood, Thresholds
 from shared.errors import ConfigError
 from shared.ml.pooled import last_layers, rows_read
 
-_GRID = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3)  # L2 on standardised weights, the strongest first
+# L2 on standardised weights, the strongest first: a few hundred judgements of answers hard to tell
+# apart carry a few of several hundred features.
+_GRID = (30_000.0, 10_000.0, 3000.0, 1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3)
 _LBFGS_STEPS = 60
 _LEAST_SPREAD = 1e-6
 _NOTHING: Mapping[Ids, Tensor] = MappingProxyType({})
