@@ -62,6 +62,23 @@ async def test_times_that_were_missed_are_made_up_for_once(clockwork):
     assert await due_times(clockwork) == ["03-01 02:00", "03-02 02:00", "03-07 02:00"]
 
 
+@pytest.mark.parametrize(
+    ("eve", "expected"),
+    [
+        ("2026-03-28T00:00", ["03-28 01:30", "03-29 01:00", "03-30 00:30"]),  # 02:30 is skipped
+        ("2026-10-24T00:00", ["10-24 00:30", "10-25 00:30", "10-26 01:30"]),  # and shown twice
+    ],
+)
+async def test_the_night_on_which_clocks_are_changed_has_one_run(clockwork, eve, expected):
+    clockwork.now = at(eve)
+    await clockwork.set(cron="30 2 * * *", time_zone="Europe/Berlin")
+    for _ in range(2 * 52):
+        await clockwork.later(minutes=30)
+        await clockwork.train()
+
+    assert await due_times(clockwork) == expected
+
+
 async def test_six_schedulers_start_a_due_run_once(clockwork, sessions):
     for number in range(5):
         await clockwork.set(f"model-{number}", **NIGHTLY, run={**_run(f"m{number}")})
