@@ -299,6 +299,15 @@ async def kind_of_run(session: AsyncSession, run_id: uuid.UUID) -> str | None:
     return kind
 
 
+async def unfinished_in(session: AsyncSession, queue: str) -> uuid.UUID | None:
+    """The oldest run of a queue that has not come to its end, if there is one."""
+    found = select(col(TrainingRun.id)).where(
+        col(TrainingRun.queue) == queue, col(TrainingRun.finished_at).is_(None)
+    )
+    oldest: uuid.UUID | None = await session.scalar(found.order_by(col(TrainingRun.id)).limit(1))
+    return oldest
+
+
 async def count_posts_of(session: AsyncSession, rater: str, project_id: int = 1) -> int:
     """How many live posts a rater has, by pseudonym."""
     counts = [

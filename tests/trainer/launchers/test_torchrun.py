@@ -40,10 +40,11 @@ def request_of(tmp_path: Path) -> Callable[..., TrainingRequest]:
 
 
 @pytest.fixture
-async def claimed(sessions) -> Callable[[TrainingRequest], Awaitable[TrainingRun]]:
+async def claimed(sessions, request_of) -> Callable[..., Awaitable[TrainingRun]]:
     """A run as the worker claims it."""
 
-    async def make(request: TrainingRequest) -> TrainingRun:
+    async def make(**recipe: Any) -> TrainingRun:
+        request = request_of(**recipe)
         params = request.model_dump(mode="json")
         async with sessions.begin() as session:
             await enqueue(session, TrainingRun, kind=request.kind, params=params)
@@ -51,6 +52,12 @@ async def claimed(sessions) -> Callable[[TrainingRequest], Awaitable[TrainingRun
             return await claim(session, TrainingRun, queues=["cpu"], owner="test")
 
     return make
+
+
+@pytest.fixture(autouse=True)
+async def posts(insert, polite) -> None:
+    """60 judgements to learn from and 16 to validate on: whole batches on both sides."""
+    await insert(*polite(95))
 
 
 @pytest.fixture
@@ -82,13 +89,12 @@ async def version_of(sessions, run: TrainingRun) -> ModelVersion:
 
 
 async def test_two_processes_reach_the_loss_of_one_with_the_same_global_batch(
-    settings, sessions, insert, polite, request_of, claimed, start
+    settings, sessions, request_of, claimed, start
 ):
-    database_url = settings.database_url.get_secret_value()
-    await insert(*polite(95))  # 60 to learn from and 16 to validate on: whole batches for each
-    one = await asyncio.to_thread(train_here, settings, database_url, request_of(batch_size=4))
+    url = settings.database_url.get_secret_value()
+    one = await asyncio.to_thread(train_here, settings, url, request_of(batch_size=4))
 
-    run = await claimed(request_of(batch_size=2))
+    run = await claimed(batch_size=2)
     ending = await (await start(run)).wait()
 
     two = await version_of(sessions, run)
