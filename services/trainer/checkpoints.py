@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+PPO_STATE = "state.json"  # a folder of ours has its name once it is whole
+_WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
 _NEEDED = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
 
 
@@ -15,6 +17,19 @@ def newest_whole_checkpoint(folder: Path, *, weights: str = "model.safetensors")
     whole = [path for path in folder.glob("checkpoint-*") if _is_whole(path, weights)]
     newest = max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
     return str(newest) if newest else None
+
+
+def newest_of_any_kind(folder: Path) -> Path | None:
+    """The last whole checkpoint of whichever recipe trains in this folder."""
+    parents = {path.parent for path in folder.rglob("checkpoint-*")}
+    kept = [
+        Path(found)
+        for parent in parents
+        for weights in _WEIGHTS
+        if (found := newest_whole_checkpoint(parent, weights=weights)) is not None
+    ]
+    kept += [path.parent for path in folder.rglob(f"checkpoint-*/{PPO_STATE}")]
+    return max(kept, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
 
 
 def _is_whole(path: Path, weights: str) -> bool:

@@ -26,6 +26,7 @@ from services.trainer.placing import Splitting
 from services.trainer.prepare import evidence_of_file
 from services.trainer.progress import Reporter, beat
 from services.trainer.queries import find_dataset
+from services.trainer.shared_checkpoints import kept_elsewhere
 from services.trainer.snapshots import freeze, freeze_feedback, load_dataset
 from services.trainer.splits import group_by_secret
 from services.trainer.work_folders import work_folder
@@ -71,7 +72,8 @@ def execute(desk: Desk, reporter: Reporter) -> Finished:
         if "split" not in frozen.filters:  # else it was frozen without leaks, or knowingly
             require_no_leaks(dataset)
         with work_folder(desk.workplace.store, desk.run.id, dataset.snapshot_hash) as folder:
-            made = maker_of(desk.request.kind)(desk, dataset, params, folder, reporter)
+            with kept_elsewhere(desk.workplace.store, desk.run, folder):
+                made = maker_of(desk.request.kind)(desk, dataset, params, folder, reporter)
             uri, sha256 = desk.workplace.store.put_folder(made.folder)
         reporter(0.97, "gate", {})
         artifact = registry.NewVersion(

@@ -9,7 +9,7 @@ from services.trainer.workplace import run_folder
 from shared.artifacts import ArtifactStore
 from shared.errors import HeedError, RunInterrupted, Unavailable
 
-_LEARNED_FROM = "learned-from"
+LEARNED_FROM = "learned-from"
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def _may_go_on_after(error: BaseException) -> bool:
 
 
 def _remove_stale(folder: Path, dataset_sha256: str) -> None:
-    marker = folder / _LEARNED_FROM
+    marker = folder / LEARNED_FROM
     is_same = marker.is_file() and marker.read_text() == dataset_sha256
     for path in folder.iterdir():
         if not is_same or path.name == "model":

@@ -58,6 +58,11 @@ class BucketStore:
         """The bucket's address."""
         return self.bucket.address.url
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """A bucket is reached from anywhere."""
+        return True
+
     def of_project(self, project_id: int) -> "BucketStore":
         """The same bucket for another project."""
         copies = self._copies.of_project(project_id)

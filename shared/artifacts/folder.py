@@ -57,6 +57,11 @@ class FolderStore:
         """The folder."""
         return str(self.root)
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """A folder is on this machine."""
+        return False
+
     def of_project(self, project_id: int) -> "FolderStore":
         """The same folder for another project."""
         return FolderStore(self.root, project_id, setting=self._setting)

@@ -30,6 +30,10 @@ class ArtifactStore(Protocol):
     def place(self) -> str:
         """Where the artifacts lie, for people to read."""
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether other machines see what lies here without sharing a folder."""
+
     def of_project(self, project_id: int) -> "ArtifactStore":
         """The same store for another project."""
 

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from services.trainer.checkpoints import PPO_STATE
 from services.trainer.launchers import world
 from services.trainer.policies.generation import places_of
 from services.trainer.policies.opening import Opened, can_bf16, lora_of, merged
@@ -25,7 +26,7 @@ from shared.files import flush_tree
 
 Tensors = dict[str, Tensor]
 
-_STATE, _TENSORS = "state.json", "state.safetensors"
+_TENSORS = "state.safetensors"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of AdamW
 
 
@@ -123,7 +124,7 @@ class Learner:
         }
         save_file(self._weights() | self._moments() | numbers, aside / _TENSORS)
         told = {"price": state.price, "step": state.step, "history": list(state.history)}
-        (aside / _STATE).write_text(json.dumps(told), encoding="utf-8")
+        (aside / PPO_STATE).write_text(json.dumps(told), encoding="utf-8")
         flush_tree(aside)
         shutil.rmtree(place, ignore_errors=True)
         aside.rename(place)
@@ -145,7 +146,7 @@ class Learner:
                 if f"{moment}.{name}" in found
             }
         _set_random_state(found, world.place().rank or 0)
-        told = json.loads((kept[-1] / _STATE).read_text(encoding="utf-8"))
+        told = json.loads((kept[-1] / PPO_STATE).read_text(encoding="utf-8"))
         return State(told["price"], told["step"], tuple(told["history"]))
 
     def finished(self) -> Any:
