@@ -131,7 +131,7 @@ def respond(
     ended: list[bool] = []
     entropy: list[float] = []
     kl: list[float] = []
-    with torch.random.fork_rng(), torch.no_grad():
+    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.no_grad():
         torch.manual_seed(params.seed)
         for start in range(0, len(prompts), _AT_ONCE):
             some = write(

@@ -110,6 +110,7 @@ def compare_policies(report: PolicyReport, opponent: str) -> PolicyComparison:
     p = found.p / 2 if found.value > 0 else 1 - found.p / 2
     exact, margin = exact_p(gain, [str(at) for at in range(count)]), MARGIN * spread
     verdict = verdict_of(max(p, exact), found.low, found.high, margin)
+    verdict = verdict if count > 1 else Verdict.UNDECIDABLE
     is_decided = verdict is not Verdict.UNDECIDABLE
     needed = pairs_needed(error**2 * count, effect_to_show(found.value, margin))
     return PolicyComparison(

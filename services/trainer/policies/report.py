@@ -1,6 +1,7 @@
 """What lies in a policy's folder about its training: numbers, a page for people, and a plot."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -25,9 +26,9 @@ def write_report(stage: Path, report: PolicyReport, history: Sequence[Mapping[st
     Args:
         stage: the artifact's folder in the making.
         report: of `evaluate_policy`.
-        history: what training logged, each row with its `step`.
+        history: what training logged, each row with its `step`; what is no number is left out.
     """
-    rows = [dict(row) for row in history]
+    rows = [{name: one for name, one in row.items() if isfinite(one)} for row in history]
     whole = report.model_copy(update={"history": rows})
     (stage / POLICY_REPORT_FILE).write_text(whole.model_dump_json(indent=1), encoding="utf-8")
     numbers = [ReadSample(one, whole.rows[one.row]) for one in whole.samples]

@@ -1,6 +1,5 @@
 """Tiny policies that write and are judged: unchanged, honestly better, and hacked."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +35,7 @@ def base(folder: Path, tmp_path: Path) -> Opened:
 
 
 @pytest.fixture
-def other(folder: Path, tmp_path: Path) -> Iterator[Opened]:
+def other(folder: Path, tmp_path: Path) -> Opened:
     return _opened(folder, tmp_path / "other")
 
 
@@ -181,6 +180,14 @@ def test_no_text_can_be_read_in_a_report(base: Opened, other: Opened):
     stored = evaluated(base, other).model_dump_json()
 
     assert not any(prompt in stored for prompt in PROMPTS)
+
+
+def test_policies_without_a_common_vocabulary_have_no_distance(base: Opened, tmp_path: Path):
+    foreign = _opened(save_tiny_policy(tmp_path / "made", TEXTS[:15]), tmp_path / "foreign")
+
+    report = evaluated(foreign, base)
+
+    assert report.kl is None
 
 
 def test_a_reward_that_gives_no_number_is_refused(base: Opened, other: Opened):

@@ -61,7 +61,7 @@ def test_constant_numbers_are_drawn_too():
 
 
 def test_a_stage_gets_numbers_page_and_plot_without_texts(report, tmp_path: Path):
-    write_report(tmp_path, report, HISTORY)
+    write_report(tmp_path, report, [*HISTORY[:-1], HISTORY[-1] | {"clipped": float("nan")}])
 
     stored = PolicyReport.model_validate_json((tmp_path / "policy_report.json").read_bytes())
     assert stored.history == HISTORY
