@@ -22,7 +22,7 @@ SERVICES = (FEEDBACK_API, REWARD_SERVICE, TRAINER)
 UNFINISHED_RESTORE = "restore.partial"
 # Feedback first, so that nothing new arrives; each drains what it has accepted.
 _STOP_ORDER = (FEEDBACK_API, TRAINER, REWARD_SERVICE)
-_GRACE_S = 30.0
+_GRACE_S = 45.0  # longer than a run may take to save a checkpoint, HEED_WORKER_GRACE_S
 _READY_WITHIN_S = 120.0
 _LOCK_WITHIN_S = 240.0
 _LIFE_S = 30.0  # a worker whose sign of life is older does not work

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from services.trainer.config import TrainerSettings
 from services.trainer.desk import Desk
 from services.trainer.faults import where
-from services.trainer.progress import Reporter, Show
+from services.trainer.progress import Reporter, Show, plain_lines
 from services.trainer.runs import Finished, execute
 from services.trainer.workplace import Workplace, code_version, open_workplace, tidy
 from shared.contracts.manifest import RewardManifest
@@ -77,7 +77,7 @@ def work_on(settings: TrainerSettings, url: str, run_id: uuid.UUID, attempt: int
 
     SIGTERM lets it save a checkpoint and end; its row stays the worker's to close.
     """
-    reporter = Reporter()
+    reporter = Reporter(plain_lines())
     signal.signal(signal.SIGTERM, lambda *_: reporter.ask_to_stop("The run was told to stop."))
     try:
         with _workplace(settings, url) as (portal, workplace):

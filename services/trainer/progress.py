@@ -148,7 +148,7 @@ def terminal_bar() -> Iterator[Show]:
     """A progress bar on the terminal; elsewhere one plain line for each stage."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _plain_lines()
+        yield plain_lines()
         return
     bar = Progress(
         TextColumn("{task.description:<10}"),
@@ -162,7 +162,8 @@ def terminal_bar() -> Iterator[Show]:
         yield lambda fraction, stage: bar.update(task, completed=fraction, description=stage)
 
 
-def _plain_lines() -> Show:
+def plain_lines() -> Show:
+    """One line on standard error for each stage."""
     told: list[str] = []
 
     def show(fraction: float, stage: str) -> None:
