@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -153,6 +153,8 @@ async def _remove_leftovers(task: Task, datasets: Sequence[int]) -> None:
         _note(erasure, "exports_removed", [path.name for path in exports])
         old = await _unused_files(session, erasure)
         runs = list(await session.scalars(_runs_on(datasets)))
+        wrote = update(TrainingRun).where(col(TrainingRun.id).in_(runs))
+        await session.execute(wrote.values(log_tail=None))
     await asyncio.to_thread(_remove_files, task, old, exports)
     await asyncio.to_thread(_remove_traces, task, runs)
 

@@ -269,8 +269,12 @@ async def test_checkpoints_and_logs_of_runs_on_the_snapshot_go_unless_one_is_at_
     dataset = await bench.freeze()
     runs = {
         status: TrainingRun(
-            id=new_id(), kind="reward_embedding", status=status, dataset_id=dataset.id
-        )
+            id=new_id(),
+            kind="reward_embedding",
+            status=status,
+            dataset_id=dataset.id,
+            log_tail="said",
+        )  # fmt: skip
         for status in (RunStatus.INTERRUPTED, RunStatus.RUNNING)
     }
     await bench.insert(*runs.values())
@@ -287,6 +291,7 @@ async def test_checkpoints_and_logs_of_runs_on_the_snapshot_go_unless_one_is_at_
         folder = bench.workplace.store.root / ".partial" / run_folder(run_id)
         left = (folder, run_log(settings, run_id))
         assert [path.exists() for path in left] == [is_there, is_there]
+        assert ((await bench.stored(TrainingRun, run_id)).log_tail == "said") is is_there
 
 
 async def test_the_finished_job_keeps_no_ids_of_rows(bench, feedback):
