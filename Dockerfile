@@ -1,4 +1,4 @@
-# One file, three images: docker build --target feedback_api | reward_service | trainer .
+# One file, four images: docker build --target feedback_api | reward_service | trainer | trainer_cluster .
 # Each adds its extra on top of the one before, so that the layers are shared; feedback_api has no torch.
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
@@ -20,6 +20,9 @@ RUN pip install -c constraints.txt '.[reward,s3]'
 
 FROM build-reward_service AS build-trainer
 RUN pip install -c constraints.txt '.[trainer,s3]'
+
+FROM build-trainer AS build-trainer_cluster
+RUN pip install -c constraints.txt '.[trainer,ray,s3,trackers]'
 
 FROM ${PYTHON_IMAGE} AS runtime
 RUN useradd --uid 10001 --create-home heed && install -d -o heed -g heed /var/lib/heed /var/cache/heed
@@ -48,4 +51,9 @@ COPY --from=build-trainer /opt/heed /opt/heed
 ENV HF_HOME=/var/lib/heed/cache MPLCONFIGDIR=/tmp
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s \
   CMD ["python", "-m", "services.trainer", "--check"]
+ENTRYPOINT ["heed_container"]
 CMD ["python", "-m", "services.trainer"]
+
+# With Ray, buckets and trackers: for KubeRay, for SageMaker, and wherever else many machines train.
+FROM trainer AS trainer_cluster
+COPY --from=build-trainer_cluster /opt/heed /opt/heed

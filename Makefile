@@ -8,7 +8,7 @@ REPORT ?=
 TESTS ?= tests
 .DEFAULT_GOAL := help
 BENCH ?=
-.PHONY: bench-batch bench-serving bench-serving-setup bench-serving-long bench-quality bench-ingest bench-ingest-peer bench-quality-full chaos chaos-training fuzz test-clients test-training help install demo test test-fast up down check format lint types contracts openapi docs audit sbom docker-lint bench-masking bench-raters clean
+.PHONY: test-ray bench-batch bench-serving bench-serving-setup bench-serving-long bench-quality bench-ingest bench-ingest-peer bench-quality-full chaos chaos-training fuzz test-clients test-training help install demo test test-fast up down check format lint types contracts openapi docs audit sbom docker-lint bench-masking bench-raters clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,9 +65,15 @@ openapi: install ## Write openapi/*.json anew
 docs: install ## Build the documentation site in site/
 	$(BIN)/zensical build --clean --strict
 
-docker-lint: install ## Dockerfiles by hadolint, docker-compose.yml against the compose schema
+test-ray: ## Train and score on a local Ray cluster of which a node dies (installs Ray aside)
+	test -x build/ray/bin/python || $(PYTHON) -m venv build/ray
+	build/ray/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[dev,ray]' --editable clients/python
+	build/ray/bin/python -m pytest -rs tests/trainer/launchers tests/trainer/batch_scoring/test_over_ray.py
+
+docker-lint: install ## Dockerfiles by hadolint; the compose file and the workflows against their schemas
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 audit: install ## Known vulnerabilities in the installed packages (asks PyPI)
 	$(BIN)/pip-audit --skip-editable
