@@ -58,7 +58,7 @@ def generate(  # noqa: PLR0913 - each is an option of the command
             say(json.dumps(told, ensure_ascii=False))
             continue
         say(_printable(tried.response))
-        if not tried.ended:
+        if not tried.ended and console.is_terminal:
             note("cut", f"at {max_tokens} tokens; --max-tokens allows more")
 
 

@@ -89,7 +89,9 @@ def policy_gate(report: PolicyReport, live: PolicyReport | None, settings: Train
 
 
 def _told_of(report: PolicyReport, severity: Severity) -> list[str]:
-    return [one.detail for one in report.alarms if one.severity == severity]
+    return [
+        f"{one.code}: {one.detail.rstrip('.')}" for one in report.alarms if one.severity == severity
+    ]
 
 
 def compare_policies(report: PolicyReport, opponent: str) -> PolicyComparison:
