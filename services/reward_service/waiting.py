@@ -26,6 +26,7 @@ _PATIENCE = 0.5
 # second has no room in it, no request is taken to allow more than a second.
 _BURST_S = 3.0
 _CROWD_S = 1.0
+_FEW = 8  # requests that wait are no crowd, on however slow a machine: clients await their replies
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ class Waiting:
         most = self._limits.queue_tokens
         first = min(tokens, self._limits.batch_tokens)  # its size is no reason to refuse it
         burst = min(most, int(_BURST_S * speed * self._limits.workers))
-        overflows = self.tokens > 0 and self.tokens + first > burst
+        is_long = self.tokens + first > (burst if self._waits_for_many() else most)
+        overflows = self.tokens > 0 and is_long
         has_room = self.tokens == 0 or self.tokens + tokens <= most
         away = self._turned_away_tokens(now)
         is_crowd = away > 0 and away + self.tokens + first > burst
@@ -168,6 +170,9 @@ class Waiting:
             if overflows:  # by many, not by one
                 self._shed(now)
             raise self._overloaded(f"of at most {burst}")
+
+    def _waits_for_many(self) -> bool:
+        return len(self._heap) >= _FEW and len({piece.job for piece in self._heap}) >= _FEW
 
     def _turn_away(self, tokens: int, now: float) -> None:
         if tokens <= self._limits.queue_tokens:  # more has no room in any queue, crowd or not

@@ -102,6 +102,19 @@ async def test_a_queue_that_would_take_more_than_seconds_is_full_whatever_room_i
     await asyncio.to_thread(batcher.close)
 
 
+async def test_a_few_clients_with_much_to_ask_are_no_crowd_on_a_slow_machine(engine):
+    roomy = Limits(workers=1, batch_tokens=1000, queue_tokens=50_000)
+    batcher = Batcher(roomy, ServingMetrics(CollectorRegistry()))
+    tasks = await waiting_behind_a_busy_thread(batcher, engine, 0)
+
+    large = [submit(batcher, engine, *[TEXT] * 30) for _ in range(3)]  # four seconds each
+    await asyncio.sleep(0)
+    engine.go.set()
+
+    assert [len(scores) for scores in await asyncio.gather(*tasks, *large)] == [1, 30, 30, 30]
+    await asyncio.to_thread(batcher.close)
+
+
 async def test_one_large_request_is_let_in_where_it_can_begin_soon(engine):
     roomy = Limits(workers=1, batch_tokens=1000, queue_tokens=50_000)
     batcher = Batcher(roomy, ServingMetrics(CollectorRegistry()))
