@@ -17,7 +17,7 @@ from shared.ml.scorer import Turn
 PLAIN_TEMPLATE = (
     "{% if bos_token %}{{ bos_token }}{% endif %}"
     "{% for message in messages %}{{ message.content }}"
-    "{% if message.role != 'assistant' %}\n\n{% endif %}{% endfor %}"
+    "{% if message.role != 'assistant' %}{{ '\\n\\n' }}{% endif %}{% endfor %}"
 )
 
 

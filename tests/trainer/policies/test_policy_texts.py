@@ -42,6 +42,7 @@ def test_a_model_without_a_template_gets_the_plainest_and_keeps_it(tmp_path: Pat
     )  # fmt: skip
 
     assert prompt.ids == asked["input_ids"]
+    assert opened.text.tokenizer.convert_ids_to_tokens(prompt.ids[-3:]) == ["snow", "\n", "\n"]
     assert not prompt.is_cut
 
 
