@@ -1,5 +1,7 @@
 """Makes a policy for a run: trained, judged on held-out prompts beside its start, and stored."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -7,9 +9,11 @@ from pathlib import Path
 from services.trainer.backbones import ResolvedBackbone
 from services.trainer.desk import Desk
 from services.trainer.examples import RewardDataset, require_judged
+from services.trainer.launchers import world
 from services.trainer.made import Made
 from services.trainer.methods import recipe_of
 from services.trainer.policies.artifact import write_policy
+from services.trainer.policies.beside import Tuning, tune_beside
 from services.trainer.policies.constraints import Judge
 from services.trainer.policies.data import policy_data
 from services.trainer.policies.evaluation import evaluate_policy
@@ -22,7 +26,7 @@ from services.trainer.policies.rewards import Rewards, judged_by
 from services.trainer.policies.sources import Sources, uses
 from services.trainer.policies.tuned import TunedPolicy
 from services.trainer.progress import Reporter
-from services.trainer.trackers import open_tracker
+from services.trainer.trackers import open_tracker, require_tracker
 from services.trainer.workplace import code_version, run_folder
 from shared.contracts.policy import PolicyManifest
 from shared.contracts.policy_report import PolicyReport
@@ -38,10 +42,7 @@ def make_policy(
     Raises:
         HeedError: it cannot be made.
     """
-    tracker = open_tracker(
-        params.report_to, desk.workplace.settings.data_dir / "trackers", run_folder(desk.run.id)
-    )
-    reporter.tracker = tracker
+    require_tracker(params.report_to)
     require_judged(dataset, params.min_rated)
     data, sources = policy_data(dataset), Sources(desk, threads=params.threads)
     reporter(0.02, "model", {})
@@ -49,12 +50,13 @@ def make_policy(
     rewards = sources.rewards(params.reward, is_needed=is_online)
     source = sources.policy(params.base_model)
     opened = open_policy(source, params, folder / "tokenizer")
-    tuned: TunedPolicy = recipe_of(desk.request.kind)[1](
-        opened, data, params,
-        work=_checkpoints(folder), progress=reporter, **({"rewards": rewards} if is_online else {}),
+    asked = Tuning(
+        desk.request.kind, params, data, source, _checkpoints(folder),
+        rewards=sources.located(rewards),
+        key=desk.workplace.settings.reward_key.get_secret_value(),
     )  # fmt: skip
-    if tracker is not None:
-        tracker.close()
+    with _tracked(desk, params.report_to, reporter):
+        tuned = _tuned(asked, opened, rewards, reporter)
     reporter(0.9, "evaluate", {})
     after = Opened(tuned.model, opened.text, opened.folder)
     judged = partial(
@@ -86,6 +88,30 @@ def make_policy(
 
     metrics = {**manifest.metrics, **report.summary()}
     return Made("policy", folder / "model", metrics, gate, sources.used)
+
+
+def _tuned(
+    asked: Tuning, opened: Opened, rewards: Rewards | None, reporter: Reporter
+) -> TunedPolicy:
+    """The policy after training, by this process and those that a launcher started beside it."""
+    world.hand_out(partial(tune_beside, asked))
+    more = {"rewards": rewards} if isinstance(asked.params, OnlineParams) else {}
+    found: TunedPolicy = recipe_of(asked.kind)[1](
+        opened, asked.data, asked.params, work=asked.work, progress=reporter, **more
+    )
+    world.leave_the_rest_to_main()
+    return found
+
+
+@contextmanager
+def _tracked(desk: Desk, name: str, reporter: Reporter) -> Iterator[None]:
+    folder = desk.workplace.settings.data_dir / "trackers"
+    tracker = reporter.tracker = open_tracker(name, folder, run_folder(desk.run.id))
+    try:
+        yield
+    finally:
+        if tracker is not None:
+            tracker.close()
 
 
 def _checkpoints(folder: Path) -> Path:

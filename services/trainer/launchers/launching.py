@@ -14,7 +14,7 @@ from shared.db.faults import reaching_database
 from shared.errors import ConfigError
 
 # Recipes that know how to be one of several processes; every other kind trains in one.
-SPREADS = frozenset({RunKind.REWARD_TRANSFORMER})
+SPREADS = frozenset({RunKind.REWARD_TRANSFORMER, *(kind for kind in RunKind if kind.is_policy)})
 
 
 @dataclass(frozen=True)

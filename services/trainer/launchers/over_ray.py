@@ -56,7 +56,7 @@ class RayLauncher:
 
     def _train(self, unit: Unit) -> int:
         import ray
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.torch import TorchConfig, TorchTrainer
 
         asked, words = self._settings, list(unit.words)
@@ -79,7 +79,7 @@ class RayLauncher:
             )
             try:
                 found = trainer.fit()
-            except ray.exceptions.RayError as error:
+            except (TrainingFailedError, ray.exceptions.RayError) as error:
                 sys.stderr.write(f"Ray gave up: {type(error).__name__}\n")
                 return _FAILED
             metrics: Mapping[str, Any] = found.metrics or {}

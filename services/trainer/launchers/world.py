@@ -29,6 +29,7 @@ class Place(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     rank: int | None = Field(None, ge=0, description="RANK; None where no launcher started this.")
+    local_rank: int = Field(0, ge=0, description="LOCAL_RANK: which process of this machine.")
     world_size: int = Field(1, ge=1, description="WORLD_SIZE: how many processes there are.")
 
     @property
@@ -64,6 +65,8 @@ def join(expected: int) -> None:
     import torch
     import torch.distributed as group
 
+    if torch.cuda.is_available():
+        torch.cuda.set_device(place().local_rank)
     if not group.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         group.init_process_group(backend, timeout=_PATIENCE)

@@ -23,11 +23,12 @@ LIVE_REWARD = f"{registry.DEFAULT_NAME}@{registry.CHAMPION}"
 
 
 class Sources:
-    """Opens what a run names; remembers the model versions that it used."""
+    """Opens what a run names; remembers the model versions that it used, and their folders."""
 
     def __init__(self, desk: Desk, *, threads: int) -> None:
         self._desk, self._threads = desk, threads
         self.used: list[uuid.UUID] = []
+        self.folders: dict[str, Path] = {}
 
     def policy(self, name: str) -> ResolvedBackbone:
         """The folder that a policy starts from.
@@ -69,6 +70,11 @@ class Sources:
                 ) from None
             return None
 
+    def located(self, rewards: Rewards | None) -> tuple[tuple[Source, Path | None], ...]:
+        """Each reward with the folder of its model, if it is one that was opened here."""
+        parts = rewards.parts if rewards else []
+        return tuple((part.source, self.folders.get(part.source.name)) for part in parts)
+
     def scorer(self, name: str) -> tuple[Scorer, str]:
         """A reward model by its version or folder, and the hash of its artifact.
 
@@ -85,6 +91,7 @@ class Sources:
         found = load_scorer(
             folder, secret=self._desk.workplace.secret, threads=self._threads, verify=False
         )
+        self.folders[name] = folder
         return found, version.sha256 if version else sha256_of_backbone(folder)
 
     def _part(self, source: Source) -> Part:

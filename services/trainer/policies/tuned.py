@@ -14,6 +14,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from services.trainer.callbacks import ProgressReport
 from services.trainer.checkpoints import newest_whole_checkpoint
+from services.trainer.launchers import world
 from services.trainer.policies.opening import can_bf16, merged
 from services.trainer.policies.params import PolicyParams
 from services.trainer.trained import Progress
@@ -66,6 +67,7 @@ def arguments(params: PolicyParams, work: Path) -> dict[str, Any]:
 
 def quiet(trainer: Any) -> Any:
     """The trainer without its prints: what it says goes through `progress`."""
+    world.require_joined(trainer.args.world_size)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
