@@ -73,7 +73,7 @@ class RayLauncher:
                 ),
                 run_config=RunConfig(
                     name="-".join(word.strip("-") for word in words),
-                    storage_path=str((asked.data_dir / "ray").absolute()),
+                    storage_path=str((asked.artifacts / ".ray").absolute()),
                     failure_config=FailureConfig(max_failures=asked.launch_ray_retries),
                 ),
             )
@@ -82,12 +82,11 @@ class RayLauncher:
             except (TrainingFailedError, ray.exceptions.RayError) as error:
                 sys.stderr.write(f"Ray gave up: {type(error).__name__}\n")
                 return _FAILED
-            metrics: Mapping[str, Any] = found.metrics or {}
-            return int(metrics.get("ending", _FAILED))
+            return _FAILED if found.return_value is None else int(found.return_value)
 
 
-def run_rank(told: Mapping[str, Any]) -> None:
-    """What an actor of Ray Train does: run the process of its rank to its end.
+def run_rank(told: Mapping[str, Any]) -> int:
+    """What an actor of Ray Train does: run the process of its rank to its end; the exit status.
 
     Raises:
         RuntimeError: the process crashed; Ray starts all of them again.
@@ -110,7 +109,7 @@ def run_rank(told: Mapping[str, Any]) -> None:
     ending = _wait_for([str(word) for word in command], own)
     if ending not in _FINAL:
         raise RuntimeError(f"rank {rank} ended with status {ending}")
-    ray.train.report({"ending": ending})
+    return ending
 
 
 def _meeting_place(rank: int) -> tuple[str, int]:

@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import os
-import sys
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +12,8 @@ from support.tiny_bert import save_tiny_bert
 from services.trainer.execution import train_here
 from shared.contracts.training import RunKind, TrainingRequest
 from shared.db.tables import ModelVersion, TrainingRun
-from shared.jobs import claim, enqueue
 
 pytestmark = pytest.mark.slow
-Start = Callable[[TrainingRun], Awaitable[Process]]
 
 
 @pytest.fixture
@@ -39,46 +34,10 @@ def request_of(tmp_path: Path) -> Callable[..., TrainingRequest]:
     return make
 
 
-@pytest.fixture
-async def claimed(sessions, request_of) -> Callable[..., Awaitable[TrainingRun]]:
-    """A run as the worker claims it."""
-
-    async def make(**recipe: Any) -> TrainingRun:
-        request = request_of(**recipe)
-        params = request.model_dump(mode="json")
-        async with sessions.begin() as session:
-            await enqueue(session, TrainingRun, kind=request.kind, params=params)
-        async with sessions.begin() as session:
-            return await claim(session, TrainingRun, queues=["cpu"], owner="test")
-
-    return make
-
-
 @pytest.fixture(autouse=True)
 async def posts(insert, polite) -> None:
     """60 judgements to learn from and 16 to validate on: whole batches on both sides."""
     await insert(*polite(95))
-
-
-@pytest.fixture
-async def start(as_settings, monkeypatch) -> AsyncIterator[Start]:
-    """Starts the worker's command for a run, on two processes."""
-    monkeypatch.setenv("HEED_LAUNCHER", "torchrun")
-    monkeypatch.setenv("HEED_LAUNCH_PROCESSES", "2")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    started: list[Process] = []
-
-    async def begin(run: TrainingRun) -> Process:
-        words = ("--run", str(run.id), "--attempt", str(run.attempt), "--parent", str(os.getpid()))
-        command = (sys.executable, "-m", "services.trainer", *words)
-        started.append(await asyncio.create_subprocess_exec(*command))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 async def version_of(sessions, run: TrainingRun) -> ModelVersion:
@@ -94,7 +53,7 @@ async def test_two_processes_reach_the_loss_of_one_with_the_same_global_batch(
     url = settings.database_url.get_secret_value()
     one = await asyncio.to_thread(train_here, settings, url, request_of(batch_size=4))
 
-    run = await claimed(batch_size=2)
+    run = await claimed(request_of(batch_size=2))
     ending = await (await start(run)).wait()
 
     two = await version_of(sessions, run)

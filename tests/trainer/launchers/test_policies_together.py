@@ -1,0 +1,82 @@
+"""Two processes tune one policy, stop together and go on; `make test-ray` runs what takes long."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.tiny_policy import save_tiny_policy
+
+from services.trainer.execution import EXIT_STOPPED
+from shared.contracts.training import RunKind, TrainingRequest
+from shared.db.tables import ModelVersion, TrainingRun
+
+pytest.importorskip("ray", reason="NO RAY: `make test-ray` runs the long tests of many processes")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+async def posts(insert, polite) -> None:
+    """What people said."""
+    await insert(*polite())
+
+
+@pytest.fixture
+def request_of(tmp_path: Path) -> Callable[..., TrainingRequest]:
+    """A policy run of a few seconds, judged on the length of what it writes."""
+    small = {
+        "base_model": str(save_tiny_policy(tmp_path / "base")), "reward": ["length:2-4"],
+        "batch_size": 4, "max_response_tokens": 8, "evaluate_prompts": 6, "save_steps": 2,
+    }  # fmt: skip
+
+    def make(kind: RunKind, **recipe: Any) -> TrainingRequest:
+        return TrainingRequest(kind=kind, recipe=small | recipe, model_name="policy")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        (RunKind.SFT, {}),
+        (RunKind.DPO, {}),
+        (RunKind.PPO, {"steps": 4, "mini_batch_size": 2}),
+        (RunKind.GRPO, {"steps": 2, "group_size": 4}),
+    ],
+    ids=lambda asked: asked[0].value,
+)
+async def test_two_processes_leave_one_policy(asked, sessions, request_of, claimed, start):
+    run = await claimed(request_of(asked[0], **asked[1]))
+
+    async with asyncio.timeout(300):
+        ending = await (await start(run)).wait()
+
+    async with sessions() as session:
+        found = await session.get_one(TrainingRun, run.id)
+        version = await session.get(ModelVersion, found.model_version_id)
+    assert (ending, found.status, found.error) == (0, "succeeded", None)
+    assert version.kind == "policy"
+
+
+async def test_both_processes_save_one_checkpoint_and_go_on_from_it(
+    sessions, request_of, claimed, start
+):
+    run = await claimed(request_of(RunKind.PPO, steps=200, mini_batch_size=2, logging_steps=1))
+    process = await start(run)
+    async with asyncio.timeout(300):
+        while True:
+            async with sessions() as session:
+                at = (await session.get_one(TrainingRun, run.id)).progress.get("step", 0)
+            if at >= 3:
+                break
+            await asyncio.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        stopped = await process.wait()
+        ended = await (await start(run)).wait()
+
+    async with sessions() as session:
+        found = await session.get_one(TrainingRun, run.id)
+    assert (stopped, at < 200) == (EXIT_STOPPED, True)
+    assert (ended, found.status) == (0, "succeeded")
