@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from services.trainer.config import TrainerSettings
 from services.trainer.desk import Desk
 from services.trainer.faults import where
+from services.trainer.launchers.launching import require_alone
 from services.trainer.progress import Reporter, Show, plain_lines
 from services.trainer.runs import Finished, execute
 from services.trainer.workplace import Workplace, code_version, open_workplace, tidy
@@ -65,6 +66,7 @@ def train_here(
         RunInterrupted: it was stopped by Ctrl-C, cancelled, or lost its claim.
         HeedError: it could not be done; the row says why.
     """
+    require_alone(settings, request.kind)
     with _workplace(settings, url) as (portal, workplace), _stoppable():
         for run in portal.call(tidy, workplace):
             notice(interrupted_notice(run))
