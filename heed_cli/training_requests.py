@@ -163,7 +163,8 @@ def report(finished: "Finished") -> None:
     tell = done if finished.is_live else note
     tell("gate", explain(finished.gate))
     tell("live", "yes" if finished.is_live else "no; `heed models promote` decides otherwise")
-    say(f"  card and plots: {finished.folder}")
+    what = "report and weights" if version.kind == "policy" else "card and plots"
+    say(f"  {what}: {finished.folder}")
 
 
 def _accuracy(metrics: dict[str, Any]) -> str:

@@ -67,6 +67,7 @@ def make_policy(
         params=params,
         progress=reporter,
         secret=desk.workplace.secret,
+        liked=[one.response for one in data.held.demonstrations],
     )
     report = judged(open_policy(source, params, folder / "tokenizer"), after)
     draft = _draft(desk.request.kind.value, params, source, rewards, tuned)

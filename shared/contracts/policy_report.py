@@ -126,6 +126,9 @@ class PolicyReport(_Strict):
 
     schema_version: Literal[1] = 1
     seed: int
+    liked_words: float | None = Field(
+        None, description="Words of what people liked of held-out prompts, the median."
+    )
     temperature: float
     max_response_tokens: int
     kl_budget: float | None = Field(description="Nats a response that the run was given, if any.")

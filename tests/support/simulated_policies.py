@@ -47,6 +47,7 @@ def simulated_report(
     seed: int = 0,
     has_gold: bool = True,
     kl_budget: float | None = None,
+    liked_words: float | None = None,
 ) -> PolicyReport:
     """The report on two policies that write independently of each other."""
     rng = np.random.default_rng(seed)
@@ -56,6 +57,7 @@ def simulated_report(
     return compared(
         written, judged, params=OnlineParams(kl_budget=kl_budget, seed=seed),
         rewards=Rewards(parts), names=[str(at) for at in range(prompts)],
+        liked_words=liked_words,
     )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ BUDGET_TOLERANCE = 1.5
 # et al. saw the gold reward fall behind.
 FAR = 10.0
 LONGER, MUCH_LONGER = 1.5, 3.0  # times as long; 1.5 times as short too
+FAR_TOO_SHORT = 0.25  # of the words of what people liked
 REPEATS, REPEATS_MUCH = 0.1, 0.3  # more of a response said before
 LESS_DISTINCT, HARDLY_DISTINCT = 0.6, 0.25  # of the distinct 2-grams are left
 LESS_UNSURE, HARDLY_UNSURE = 0.4, 0.1  # of the entropy is left
@@ -117,10 +118,19 @@ def _distance(report: PolicyReport) -> Iterator[Alarm]:
 
 
 def _length(report: PolicyReport) -> Iterator[Alarm]:
-    """Much longer, or much shorter for another reason than that it has learned to end.
+    """Much longer, far too short, or much shorter without having learned to end.
 
     Source: Singhal et al. 2023, arXiv:2310.03716 (length explains most of what RLHF gains).
     """
+    words, liked = report.after.means["words"], report.liked_words or 0.0
+    has_shrunk = falls(report.changes["words"], LEVEL)
+    if has_shrunk and words.value + 2.33 * words.error < FAR_TOO_SHORT * liked:
+        yield _alarm(
+            "length_drift", True,
+            f"Responses have shrunk to {words.value:.1f} words; what people liked has {liked:.0f}. "
+            "The policy is rewarded for saying next to nothing.",
+        )  # fmt: skip
+        return
     change = report.changes["log_tokens"]
     times, is_longer = float(np.exp(abs(change.value))), change.value > 0
     learned_to_end = not is_longer and rises(report.changes["ended"], LEVEL)

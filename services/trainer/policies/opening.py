@@ -47,15 +47,20 @@ def open_policy(source: ResolvedBackbone, params: PolicyParams, folder: Path) ->
         tokenizer: Any = AutoTokenizer.from_pretrained(
             source.folder, trust_remote_code=False, local_files_only=True
         )
-        model: Any = AutoModelForCausalLM.from_pretrained(
+        model, loaded = AutoModelForCausalLM.from_pretrained(
             source.folder, trust_remote_code=False, local_files_only=True,
-            use_safetensors=True, dtype=torch.float32,
+            use_safetensors=True, dtype=torch.float32, output_loading_info=True,
         )  # fmt: skip
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
             f"{told} holds no causal language model with a tokenizer ({type(error).__name__}); "
             "name one that writes text, such as gpt2."
         ) from None
+    if loaded["missing_keys"]:
+        raise ConfigError(
+            f"{told} has no weights for writing text ({len(loaded['missing_keys'])} missing): it "
+            "is an encoder or a part of a model; name one that writes text, such as gpt2."
+        )
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise ConfigError(

@@ -92,6 +92,20 @@ def test_a_policy_that_has_learned_to_end_is_not_blamed_for_being_shorter():
     assert codes(simulated_report(rambling, BETTER)) == {}
 
 
+@pytest.mark.parametrize(("tokens", "codes"), [(4.0, {"length_drift"}), (20.0, set())])
+def test_a_policy_that_is_rewarded_for_saying_next_to_nothing_is_blocked(
+    tokens: float, codes: set[str]
+):
+    before, after = (
+        Simulated(tokens=60, ended=0.3),
+        Simulated(tokens=tokens, ended=1.0, reward=1.0, gold=1.0),
+    )
+
+    report = simulated_report(before, after, liked_words=30.0)
+
+    assert {one.code for one in report.alarms if one.severity == "blocks"} == codes
+
+
 def test_imitation_may_change_how_a_policy_writes_but_not_what_people_think_of_it():
     """What would block a policy that learned from rewards only warns of one that did not."""
     other = Simulated(reward=2.0, gold=-0.5, entropy=0.1, repeats=0.7, kl=90.0)

@@ -97,6 +97,13 @@ def test_another_models_tokenizer_is_refused(tmp_path: Path) -> None:
         opened_policy(PolicyParams(base_model=str(base)), tmp_path / "tokenizer")
 
 
+def test_an_encoder_writes_no_text(tmp_path: Path) -> None:
+    params = PolicyParams(base_model="all-MiniLM-L6-v2")
+
+    with pytest.raises(ConfigError, match="no weights for writing text"):
+        opened_policy(params, tmp_path / "tokenizer")
+
+
 def test_a_folder_without_a_language_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
