@@ -9,10 +9,11 @@ import pytest
 from services.trainer.config import LauncherKind, TrainerSettings
 from services.trainer.execution import EXIT_REFUSED
 from services.trainer.launchers import world
-from services.trainer.launchers.launching import Unit, launcher_of
+from services.trainer.launchers.launching import Unit, launcher_of, require_alone
 from services.trainer.launchers.torchrun import Torchrun, _status
 from services.trainer.progress import Reporter, track
 from services.trainer.trackers import _Forgiving, open_tracker, require_tracker
+from shared.contracts.training import RunKind
 from shared.errors import ConfigError
 
 
@@ -139,3 +140,11 @@ def test_a_tracker_that_fails_is_forgiven_and_not_asked_again():
         track(reporter, step, {"loss": 0.5})
 
     assert asked == [(3, {"loss": 0.5})]
+
+
+def test_a_terminal_does_not_train_alone_what_is_to_be_trained_by_several():
+    settings = TrainerSettings(launcher=LauncherKind.TORCHRUN, launch_processes=2)
+
+    with pytest.raises(ConfigError, match="add --queue"):
+        require_alone(settings, RunKind.SFT)
+    require_alone(settings, RunKind.REWARD_EMBEDDING)
