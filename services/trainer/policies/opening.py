@@ -47,7 +47,7 @@ def open_policy(source: ResolvedBackbone, params: PolicyParams, folder: Path) ->
         tokenizer: Any = AutoTokenizer.from_pretrained(
             source.folder, trust_remote_code=False, local_files_only=True
         )
-        model, loaded = AutoModelForCausalLM.from_pretrained(
+        opened: Any = AutoModelForCausalLM.from_pretrained(
             source.folder, trust_remote_code=False, local_files_only=True,
             use_safetensors=True, dtype=torch.float32, output_loading_info=True,
         )  # fmt: skip
@@ -56,6 +56,7 @@ def open_policy(source: ResolvedBackbone, params: PolicyParams, folder: Path) ->
             f"{told} holds no causal language model with a tokenizer ({type(error).__name__}); "
             "name one that writes text, such as gpt2."
         ) from None
+    model, loaded = opened
     if loaded["missing_keys"]:
         raise ConfigError(
             f"{told} has no weights for writing text ({len(loaded['missing_keys'])} missing): it "
