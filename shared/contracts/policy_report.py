@@ -167,11 +167,11 @@ class PolicyReport(_Strict):
             found[f"{name}_before"] = self.before.means[name].value
             found[f"{name}_after"] = self.after.means[name].value
             found |= {f"{name}_gain_low": change.low, f"{name}_gain_high": change.high}
-        for name, won in (("", self.win_rate), ("gold_", self.gold_win_rate)):
+        for prefix, won in (("", self.win_rate), ("gold_", self.gold_win_rate)):
             if won is not None:
                 found |= {
-                    f"{name}win_rate": won.value,
-                    f"{name}win_rate_low": won.low,
-                    f"{name}win_rate_high": won.high,
+                    f"{prefix}win_rate": won.value,
+                    f"{prefix}win_rate_low": won.low,
+                    f"{prefix}win_rate_high": won.high,
                 }
         return found
