@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,26 @@ def request_of(tmp_path: Path) -> Callable[..., TrainingRequest]:
         return TrainingRequest(kind=kind, recipe=small | recipe, model_name="policy")
 
     return make
+
+
+def children_of(pid: int) -> list[int]:
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for one in threads for child in (one / "children").read_text().split()]
+
+
+def are_gone(pids: list[int]) -> bool:
+    """Whether processes end within twenty seconds."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if not any(is_alive(pid) for pid in pids):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def is_alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
 
 
 @pytest.mark.parametrize(
@@ -80,3 +101,23 @@ async def test_both_processes_save_one_checkpoint_and_go_on_from_it(
         found = await session.get_one(TrainingRun, run.id)
     assert (stopped, at < 200) == (EXIT_STOPPED, True)
     assert (ended, found.status) == (0, "succeeded")
+
+
+async def test_a_killed_launcher_takes_all_its_processes_along(
+    sessions, request_of, claimed, start
+):
+    run = await claimed(request_of(RunKind.PPO, steps=2000, mini_batch_size=2, logging_steps=1))
+    process = await start(run)
+    async with asyncio.timeout(300):
+        while True:
+            async with sessions() as session:
+                if (await session.get_one(TrainingRun, run.id)).progress.get("step", 0):
+                    break
+            await asyncio.sleep(0.1)
+    ranks = children_of(process.pid)
+
+    process.kill()
+    await process.wait()
+
+    assert len(ranks) == 2
+    assert await asyncio.to_thread(are_gone, ranks)
