@@ -23,13 +23,7 @@ from services.trainer.snapshots import freeze_feedback, load_dataset
 from services.trainer.workplace import Workplace, open_workplace, run_folder, run_log
 from shared.contracts.training import RunKind, TrainingRequest
 from shared.contracts.values import PersonKind, RunStatus
-from shared.db.tables import (
-    Dataset,
-    Erasure,
-    InteractionRecord,
-    Job,
-    TrainingRun,
-)
+from shared.db.tables import Dataset, Erasure, InteractionRecord, Job, TrainingRun
 from shared.exports import exports_folder, keep_export
 from shared.ids import new_id
 from shared.lineage import datasets_holding, tainted
