@@ -13,8 +13,7 @@ import pytest
 
 from heed_cli.demo.command import free_ports
 from heed_cli.deployment import Deployment, bring_down
-
-_TIMEOUT_S = 900
+from tests.support.commands import TIMEOUT_S, run_command
 
 
 @dataclass
@@ -29,25 +28,32 @@ class Heed:
         return self.home / "data dir"
 
     def __call__(self, *args: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-P", "-m", "heed_cli", *map(str, args)]
-        return self.run(command, **settings)
+        """How a command ended that was forked from what its imports were loaded in."""
+        return run_command(["heed", *args], self._environment(settings), self.home)
+
+    def afresh(self, *args: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
+        """How a command ended in an interpreter of its own."""
+        return self.run([sys.executable, "-P", "-m", "heed_cli", *map(str, args)], **settings)
 
     def run(self, command: list[str], **settings: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.home,
+            env=self._environment(settings),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+
+    def _environment(self, settings: dict[str, str]) -> dict[str, str]:
         plain = {
             "PATH": "/usr/bin:/bin",
             "COLUMNS": "200",
             "OMP_NUM_THREADS": "1",
             "HEED_DATA_DIR": str(self.data_dir),
         }
-        return subprocess.run(
-            command,
-            cwd=self.home,
-            env={**plain, **self.settings, **settings},
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        return {**plain, **self.settings, **settings}
 
     def done(self, *args: str | Path, **settings: str) -> str:
         """What a command printed that must succeed."""

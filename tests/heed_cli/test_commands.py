@@ -29,7 +29,7 @@ def test_every_command_explains_itself(heed, name):
 
 
 def test_an_unknown_command_suggests_the_one_that_was_meant(heed):
-    ended = heed("satus")
+    ended = heed.afresh("satus")
 
     assert ended.returncode == 2
     assert "Did you mean 'status'?" in ended.stderr

@@ -17,6 +17,7 @@ from shared.exports import exports_folder
 from shared.ids import new_id
 from shared.jobs import claim, enqueue, renew, start_foreground
 from shared.privacy import pseudonym
+from tests.support.commands import run_command
 
 Run = Callable[..., CompletedProcess[str]]
 SCRIPTS = Path(sys.executable).parent
@@ -31,12 +32,15 @@ def run(settings, monkeypatch) -> Run:
     monkeypatch.setenv("COLUMNS", "200")
 
     def command(*words: object) -> CompletedProcess[str]:
-        program, *rest = map(str, words)
-        return subprocess.run(
-            [SCRIPTS / program, *rest], capture_output=True, text=True, check=False
-        )
+        return run_command(words)
 
     return command
+
+
+def installed(name: str, *words: object) -> CompletedProcess[str]:
+    """What a script ends with that pip installed, run as a shell would."""
+    command = [SCRIPTS / name, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 async def registered(sessions, count: int) -> None:
@@ -56,7 +60,7 @@ async def test_prepare_dataset_writes_the_file_the_clients_expect(
     await insert(*polite(12))
     url = settings.database_url.get_secret_value()
 
-    ended = run("prepare_dataset", "--feedback-db", url, "--output", tmp_path / "p.jsonl")
+    ended = installed("prepare_dataset", "--feedback-db", url, "--output", tmp_path / "p.jsonl")
 
     assert (ended.returncode, ended.stderr) == (0, "")
     lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]

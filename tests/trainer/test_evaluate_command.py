@@ -1,11 +1,12 @@
 """`heed evaluate` as people type it, on a model that was just trained."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+
+from tests.support.commands import run_command
 
 
 @pytest.fixture
@@ -16,9 +17,8 @@ def heed(settings, monkeypatch):
     monkeypatch.setenv("HEED_SECRET_KEY", settings.secret_key.get_secret_value())
     monkeypatch.setenv("COLUMNS", "200")
 
-    def run(*words: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "heed_cli", *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+    def run(*words: object) -> CompletedProcess[str]:
+        return run_command(["heed", *words])
 
     return run
 

@@ -1,9 +1,8 @@
 """`heed review queue` as people type it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 from services.feedback_api.erasure import ErasurePolicy, Person, erase_person
 from services.trainer.erasure_jobs import work_off_one
@@ -11,11 +10,11 @@ from services.trainer.workplace import open_workplace
 from shared.contracts.values import PersonKind
 from shared.db.tables import InteractionRecord
 from shared.exports import exports_folder
+from tests.support.commands import run_command
 
 
-def heed(command: list[str]) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "heed_cli", *command]
-    return subprocess.run(words, capture_output=True, text=True, check=False)
+def heed(command: list[str]) -> CompletedProcess[str]:
+    return run_command(["heed", *command])
 
 
 def recorded(at: int, **given: object) -> InteractionRecord:
