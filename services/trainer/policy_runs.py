@@ -16,7 +16,7 @@ from services.trainer.policies.artifact import write_policy
 from services.trainer.policies.beside import Tuning, tune_beside
 from services.trainer.policies.constraints import Judge
 from services.trainer.policies.data import policy_data
-from services.trainer.policies.evaluation import evaluate_policy
+from services.trainer.policies.evaluation import beside_liked, evaluate_policy
 from services.trainer.policies.gold import gold_model
 from services.trainer.policies.opening import Opened, open_policy
 from services.trainer.policies.params import OnlineParams, PolicyParams
@@ -59,6 +59,7 @@ def make_policy(
         tuned = _tuned(asked, opened, rewards, reporter)
     reporter(0.9, "evaluate", {})
     after = Opened(tuned.model, opened.text, opened.folder)
+    liked = [one.response for one in data.held.demonstrations]
     judged = partial(
         evaluate_policy,
         prompts=data.held.prompts,
@@ -67,9 +68,9 @@ def make_policy(
         params=params,
         progress=reporter,
         secret=desk.workplace.secret,
-        liked=[one.response for one in data.held.demonstrations],
     )
-    report = judged(open_policy(source, params, folder / "tokenizer"), after)
+    start = open_policy(source, params, folder / "tokenizer")
+    report = beside_liked(judged(start, after), liked)
     draft = _draft(desk.request.kind.value, params, source, rewards, tuned)
     manifest = write_policy(
         folder / "model",
@@ -82,7 +83,7 @@ def make_policy(
 
     def beside(live: Path) -> PolicyReport:
         named = ResolvedBackbone("the live policy", live)
-        return judged(open_policy(named, params, folder / "live"), after)
+        return beside_liked(judged(open_policy(named, params, folder / "live"), after), liked)
 
     def gate(_: Path, live: Path | None, __: Json | None) -> Json:
         return judge_policy(report, live, beside=beside, settings=desk.workplace.settings)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.trainer.policies.evaluation import Judged, Responses, compared
+from services.trainer.policies.evaluation import Judged, Responses, beside_liked, compared
 from services.trainer.policies.params import OnlineParams
 from services.trainer.policies.rewards import Part, Rewards, Source
 from shared.contracts.policy_report import PolicyReport
@@ -54,11 +54,11 @@ def simulated_report(
     written = _written(before, prompts, rng), _written(after, prompts, rng)
     judged = _judged(before, prompts, rng, has_gold), _judged(after, prompts, rng, has_gold)
     parts = [Part(Source("reward@1"), _unused, "ab" * 32), Part(Source(CONSTRAINT), _unused)]
-    return compared(
+    report = compared(
         written, judged, params=OnlineParams(kl_budget=kl_budget, seed=seed),
         rewards=Rewards(parts), names=[str(at) for at in range(prompts)],
-        liked_words=liked_words,
     )  # fmt: skip
+    return beside_liked(report, ["word " * int(liked_words)] if liked_words else [])
 
 
 def _unused(_prompts: object, _responses: object) -> list[float]:

@@ -83,7 +83,6 @@ def evaluate_policy(
     params: PolicyParams,
     progress: Progress,
     secret: bytes | None = None,
-    liked: Sequence[str] = (),
 ) -> PolicyReport:
     """What training changed, on prompts that it never saw, with its alarms.
 
@@ -95,7 +94,6 @@ def evaluate_policy(
         gold: a second reward model, which training never saw.
         params: of the recipe: seed, temperature, longest response, KL budget.
         progress: called with the fraction of the run that is done.
-        liked: responses to held-out prompts that people liked: none may be far shorter.
         secret: the deployment's; seals the samples' texts. Without it none are kept.
 
     Raises:
@@ -111,11 +109,19 @@ def evaluate_policy(
     report = compared(
         (first, second), judged, params=params, rewards=rewards,
         names=[reference(one, secret) if secret else str(at) for at, one in enumerate(shown)],
-        liked_words=float(np.median([len(one.split()) for one in liked])) if liked else None,
     )  # fmt: skip
     samples = _samples(report, shown, (first.texts, second.texts), secret)
     progress(_BEGIN + _SHARE, "evaluate", {"alarms": float(len(report.alarms))})
     return report.model_copy(update={"samples": samples})
+
+
+def beside_liked(report: PolicyReport, liked: Sequence[str]) -> PolicyReport:
+    """The report with how long responses are that people liked; none may be far shorter."""
+    if not liked:
+        return report
+    words = float(np.median([len(one.split()) for one in liked]))
+    known = report.model_copy(update={"liked_words": words})
+    return known.model_copy(update={"alarms": alarms(known)})
 
 
 def respond(
@@ -177,7 +183,6 @@ def compared(
     params: PolicyParams,
     rewards: Rewards | None,
     names: Sequence[str],
-    liked_words: float | None = None,
 ) -> PolicyReport:
     """The report on what both policies wrote and how it was judged, before and after."""
     first, second = _measured(written[0], judged[0]), _measured(written[1], judged[1])
@@ -192,7 +197,6 @@ def compared(
     diversity = _diversity(written)
     report = PolicyReport(
         seed=params.seed,
-        liked_words=liked_words,
         temperature=params.temperature,
         max_response_tokens=params.max_response_tokens,
         kl_budget=getattr(params, "kl_budget", None),

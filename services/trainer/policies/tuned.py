@@ -17,6 +17,7 @@ from services.trainer.checkpoints import newest_whole_checkpoint
 from services.trainer.launchers import world
 from services.trainer.policies.opening import can_bf16, merged
 from services.trainer.policies.params import PolicyParams
+from services.trainer.reward_metrics import Metrics
 from services.trainer.trained import Progress
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -92,6 +93,29 @@ def tuned(
     """What a trainer leaves, in one piece."""
     plain = trainer.accelerator.unwrap_model(trainer.model)
     return TunedPolicy(merged(plain), metrics, history)
+
+
+def taking_ids(trainer_class: Any) -> Any:
+    """A trainer of TRL that takes rows of ids as they are."""
+
+    class Trainer(trainer_class):  # type: ignore[misc]
+        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+            return dataset
+
+    return Trainer
+
+
+def held_margin(trainer: Any, held: int) -> Metrics:
+    """How much more the policy now likes what people liked, of `held` held-out examples.
+
+    In nats times beta; it is 0 before training.
+    """
+    if not held:
+        return {"held_examples": 0}
+    found = trainer.evaluate()
+    names = {"held_margin": "eval_rewards/margins", "held_accuracy": "eval_rewards/accuracies"}
+    known = {ours: float(found[theirs]) for ours, theirs in names.items() if theirs in found}
+    return {"held_examples": held, "held_loss_after": float(found["eval_loss"]), **known}
 
 
 def numbers_only(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:

@@ -14,7 +14,15 @@ from services.trainer.policies.data import FEW_PAIRS, PolicyData
 from services.trainer.policies.opening import Opened, lora_of
 from services.trainer.policies.params import PolicyParams
 from services.trainer.policies.text import PolicyText
-from services.trainer.policies.tuned import TunedPolicy, arguments, quiet, run, tuned
+from services.trainer.policies.tuned import (
+    TunedPolicy,
+    arguments,
+    held_margin,
+    quiet,
+    run,
+    taking_ids,
+    tuned,
+)
 from services.trainer.reward_metrics import Metrics
 from services.trainer.trained import Progress
 from shared.errors import NotEnoughData
@@ -36,7 +44,7 @@ def train(
     Raises:
         NotEnoughData: there are too few comparisons.
     """
-    from trl import DPOConfig
+    from trl import DPOConfig, DPOTrainer
 
     pairs = data.train.pairs
     if len(pairs) < params.least_pairs:
@@ -47,7 +55,7 @@ def train(
     train_rows, counts = _rows(opened.text, pairs)
     held_rows, _ = _rows(opened.text, data.held.pairs)
     trainer = quiet(
-        _trainer_class()(
+        taking_ids(DPOTrainer)(
             opened.model,
             args=DPOConfig(**arguments(params, work), beta=params.beta, max_length=None),
             train_dataset=train_rows,
@@ -59,28 +67,6 @@ def train(
     history = run(trainer, params, work, progress)
     metrics: Metrics = {**counts, "few_pairs": int(len(pairs) < FEW_PAIRS)}
     return tuned(trainer, metrics | held_margin(trainer, len(held_rows)), history)
-
-
-def held_margin(trainer: Any, held: int) -> Metrics:
-    """The implied margin on held-out examples, in nats times beta; it is 0 before training."""
-    if not held:
-        return {"held_examples": 0}
-    found = trainer.evaluate()
-    names = {"held_margin": "eval_rewards/margins", "held_accuracy": "eval_rewards/accuracies"}
-    known = {ours: float(found[theirs]) for ours, theirs in names.items() if theirs in found}
-    return {"held_examples": held, "held_loss_after": float(found["eval_loss"]), **known}
-
-
-def _trainer_class() -> Any:
-    from trl import DPOTrainer
-
-    class Trainer(DPOTrainer):  # type: ignore[misc]
-        """Takes ids as they are."""
-
-        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
-            return dataset
-
-    return Trainer
 
 
 def _rows(text: PolicyText, pairs: Sequence[PreferencePair]) -> tuple[Any, Metrics]:

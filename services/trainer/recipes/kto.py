@@ -13,7 +13,15 @@ from services.trainer.policies.data import PolicyData
 from services.trainer.policies.opening import Opened, lora_of
 from services.trainer.policies.params import PolicyParams
 from services.trainer.policies.text import PolicyText
-from services.trainer.policies.tuned import TunedPolicy, arguments, quiet, run, tuned
+from services.trainer.policies.tuned import (
+    TunedPolicy,
+    arguments,
+    held_margin,
+    quiet,
+    run,
+    taking_ids,
+    tuned,
+)
 from services.trainer.reward_metrics import Metrics
 from services.trainer.trained import Progress
 from shared.errors import InvalidInput, NotEnoughData
@@ -39,7 +47,7 @@ def train(
         NotEnoughData: there are too few of a kind.
         InvalidInput: a batch of one response has no other to estimate the distance from.
     """
-    from trl import KTOConfig
+    from trl import KTOConfig, KTOTrainer
 
     if params.batch_size < 2:
         raise InvalidInput(
@@ -54,7 +62,7 @@ def train(
     train_rows, cut = _rows(opened.text, data.train.liked, data.train.disliked, params)
     held_rows, _ = _rows(opened.text, data.held.liked, data.held.disliked, params)
     trainer = quiet(
-        _trainer_class()(
+        taking_ids(KTOTrainer)(
             opened.model,
             args=KTOConfig(
                 **arguments(params, work),
@@ -71,30 +79,7 @@ def train(
     )
     history = run(trainer, params, work, progress)
     counts: Metrics = {"liked": len(liked), "disliked": len(disliked), "examples_truncated": cut}
-    return tuned(trainer, counts | _held_margin(trainer, len(held_rows)), history)
-
-
-def _held_margin(trainer: Any, held: int) -> Metrics:
-    """How much more the policy now likes what people liked, nats times beta; 0 before training."""
-    if not held:
-        return {"held_examples": 0}
-    found = trainer.evaluate()
-    known = {"held_examples": held, "held_loss_after": float(found["eval_loss"])}
-    if "eval_rewards/margins" in found:
-        known["held_margin"] = float(found["eval_rewards/margins"])
-    return dict(known)
-
-
-def _trainer_class() -> Any:
-    from trl import KTOTrainer
-
-    class Trainer(KTOTrainer):  # type: ignore[misc]
-        """Takes ids as they are."""
-
-        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
-            return dataset
-
-    return Trainer
+    return tuned(trainer, counts | held_margin(trainer, len(held_rows)), history)
 
 
 def _rows(
