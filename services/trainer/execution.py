@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from pydantic import BaseModel, ValidationError
@@ -20,7 +21,6 @@ from services.trainer.desk import Desk
 from services.trainer.faults import where
 from services.trainer.launchers.launching import require_alone
 from services.trainer.progress import Reporter, Show, plain_lines
-from services.trainer.runs import Finished, execute
 from services.trainer.workplace import Workplace, code_version, open_workplace, tidy
 from shared.contracts.manifest import RewardManifest
 from shared.contracts.policy import PolicyManifest
@@ -35,6 +35,9 @@ from shared.errors import (
     Unavailable,
 )
 from shared.jobs import FOREGROUND, finish, start_foreground
+
+if TYPE_CHECKING:
+    from services.trainer.runs import Finished
 
 EXIT_REFUSED, EXIT_LOST, EXIT_STOPPED, EXIT_UNAVAILABLE = 2, 3, 4, 5
 
@@ -57,7 +60,7 @@ def train_here(
     *,
     show: Show | None = None,
     notice: Notice = _ignore,
-) -> Finished:
+) -> "Finished":
     """A finished run, executed in this process from its row to its model version.
 
     `notice` is told of earlier runs that were found interrupted.
@@ -169,8 +172,10 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _attempt(desk: Desk, reporter: Reporter) -> Finished:
+def _attempt(desk: Desk, reporter: Reporter) -> "Finished":
     """Execute, and close the row of a run that ended in any other way than success."""
+    from services.trainer.runs import execute  # with what trains; who only waits needs none of it
+
     try:
         return execute(desk, reporter)
     except KeyboardInterrupt:

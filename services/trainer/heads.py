@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupKFold
 from threadpoolctl import threadpool_limits
 
 from services.trainer.likelihood.evidence import Evidence
@@ -81,5 +80,7 @@ def grouped_folds(groups: Indices, *, seed: int) -> Iterator[tuple[Indices, Indi
         raise NotEnoughData(
             "Training needs feedback on at least two different prompts; collect more."
         )
+    from sklearn.model_selection import GroupKFold  # seconds of imports, for who trains
+
     splitter = GroupKFold(n_splits=count, shuffle=True, random_state=seed)
     yield from splitter.split(groups, groups=groups)

@@ -19,7 +19,6 @@ from functools import cached_property
 from unicodedata import category
 
 import numpy as np
-from datasketch import MinHash
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -133,6 +132,8 @@ class _Shingled:
     @cached_property
     def _signatures(self) -> NDArray[np.uint32]:
         """MinHash of each text, shape (texts, BANDS * ROWS): the least of its words' hashes."""
+        from datasketch import MinHash  # a second of imports, which who compares nothing is spared
+
         empty = MinHash(BANDS * ROWS)
         by_word = np.empty((len(self._shingles), BANDS * ROWS), dtype=empty.hashvalues.dtype)
         for place, shingles in enumerate(self._shingles):

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from services.trainer.audit.intervals import mean_difference, share
 from services.trainer.examples import PreferencePair, RatedResponse
@@ -105,7 +104,11 @@ def rated_metrics(scores: Scores, rated: Sequence[RatedResponse], *, good_rating
 
 def auc(is_good: np.ndarray[tuple[int], np.dtype[np.bool_]], rewards: Floats) -> float | None:
     """Area under the ROC curve, 0–1, or None when all labels agree."""
-    return float(roc_auc_score(is_good, rewards)) if 0 < is_good.sum() < len(is_good) else None
+    if is_good.all() or not is_good.any():
+        return None
+    from sklearn.metrics import roc_auc_score  # seconds of imports, for those who have labels
+
+    return float(roc_auc_score(is_good, rewards))
 
 
 def correlation(left: Floats, right: Floats) -> float | None:

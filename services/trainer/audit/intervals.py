@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 from services.trainer.groups import Groups, numbered
 from services.trainer.heads import Floats, Indices
@@ -35,7 +35,7 @@ def share(hits: Floats, groups: Groups) -> Estimate:
     variance = count / (count - 1) * float((sums**2).sum()) / len(hits) ** 2
     spread = mean * (1 - mean)
     rows = min(len(hits), spread / variance) if variance > 0 and spread > 0 else count
-    z2 = float(student.ppf(_TAIL, count - 1)) ** 2
+    z2 = float(stdtrit(count - 1, _TAIL)) ** 2
     centre = (mean + z2 / (2 * rows)) / (1 + z2 / rows)
     half = np.sqrt(z2 * spread / rows + z2**2 / (4 * rows**2)) / (1 + z2 / rows)
     low, high = max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))
@@ -79,8 +79,8 @@ def _with_error(value: float, pulls: Floats, *, freedom: int) -> tuple[Estimate,
     error = float(np.sqrt(len(pulls) / (len(pulls) - 1) * (pulls**2).sum()))
     if error == 0:
         return Estimate(value=value, low=value, high=value), float(value == 0)
-    half = float(student.ppf(_TAIL, freedom)) * error
-    p = 2 * float(student.sf(abs(value) / error, freedom))
+    half = float(stdtrit(freedom, _TAIL)) * error
+    p = 2 * float(stdtr(freedom, -abs(value) / error))
     return Estimate(value=value, low=max(-1.0, value - half), high=min(1.0, value + half)), p
 
 
