@@ -13,6 +13,7 @@ import pytest
 
 from heed_cli.demo.command import free_ports
 from heed_cli.deployment import Deployment, bring_down
+from shared.db import embedded
 from tests.support.commands import TIMEOUT_S, run_command
 
 
@@ -107,4 +108,13 @@ def running() -> Iterator[Heed]:
     """A whole deployment that runs; the tests of one module share it."""
     with new_heed() as made:
         made.done("up")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def migrated() -> Iterator[Heed]:
+    """A deployment of which only the database runs; the tests of one module share it."""
+    with new_heed() as made:
+        made.done("migrate")
+        embedded.start(made.data_dir)
         yield made

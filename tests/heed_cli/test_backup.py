@@ -33,8 +33,9 @@ def contents(url: str) -> dict[str, list[str]]:
 
 @pytest.fixture
 def kept(heed):
-    """A deployment with a key in its database and a stored artifact."""
+    """A deployment with a key in its database, which runs, and a stored artifact."""
     heed.done("migrate")
+    embedded.start(heed.data_dir)  # once, instead of for each command
     heed.done("keys", "create", "web-app")
     (heed.home / "model").write_bytes(b"weights" * 1000)
     store = FolderStore(heed.data_dir / "artifacts")

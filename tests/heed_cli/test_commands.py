@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from heed_cli.main import _COMMANDS
+from shared.db import embedded
 
 
 def test_help_lists_every_command_and_loads_none_of_them(heed):
@@ -125,6 +126,7 @@ def test_a_service_refuses_a_database_without_tables_with_one_line(heed, service
 def test_keys_are_made_listed_rotated_and_revoked(heed):
     assert "run `heed migrate`" in heed.refused("keys", "list")
     heed.done("migrate")
+    embedded.start(heed.data_dir)  # once, instead of for each command
     token = heed.done("keys", "create", "web-app", "--scope", "score").split()[0]
     public_id = token.split("_")[1]
 
@@ -144,6 +146,7 @@ def test_keys_are_made_listed_rotated_and_revoked(heed):
 
 def test_a_person_gives_and_withdraws_consent(heed):
     heed.done("migrate")
+    embedded.start(heed.data_dir)
 
     said = heed.done("consents", "withdraw", "7", "--kind", "rater")
     heed.done("consents", "give", "7", "--kind", "rater", "--purpose", "publication")

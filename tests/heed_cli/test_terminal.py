@@ -50,16 +50,16 @@ def test_the_table_of_the_demo_shows_the_name_of_a_model_as_it_is(capsys, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_key_is_listed_under_the_name_it_was_given(running, name):
-    running.done("keys", "create", name)
+def test_a_key_is_listed_under_the_name_it_was_given(migrated, name):
+    migrated.done("keys", "create", name)
 
-    assert name in running.done("keys", "list")
+    assert name in migrated.done("keys", "list")
 
 
-def test_a_dataset_keeps_the_brackets_of_its_name(running):
-    running.done("dataset", "prepare", "--min-pairs", "0", "--name", "all [raw]")
+def test_a_dataset_keeps_the_brackets_of_its_name(migrated):
+    migrated.done("dataset", "prepare", "--min-pairs", "0", "--name", "all [raw]")
 
-    assert "all [raw]" in running.done("dataset", "list")
+    assert "all [raw]" in migrated.done("dataset", "list")
 
 
 def test_a_folder_with_brackets_is_named_whole(heed):

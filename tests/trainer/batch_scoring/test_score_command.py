@@ -19,6 +19,7 @@ from services.trainer.batch_scoring.rows import CHUNK_ROWS
 from shared.contracts.scoring import EngineChoice
 from shared.exports import exports_folder, exports_holding, keep_export
 from shared.registry import NewVersion, promote, register_version
+from tests.support.commands import run_command
 
 SECRET = "a secret for the tests, long enough."
 
@@ -39,15 +40,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def heed(environment):
     """Runs the command in a process of its own; a folder as model needs no database."""
 
-    def run(*words: object, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(*words),
-            env=environment | more,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def run(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
+        return run_command(["heed", "score", *words], environment | more)
 
     return run
 
@@ -60,7 +54,7 @@ def test_a_killed_command_goes_on_to_the_same_bytes(
     tmp_path, json_lines, model_folder, environment, heed
 ):
     file = json_lines([{"prompt": f"what {at}", "response": "kind " * 25}
-                       for at in range(12 * CHUNK_ROWS)])  # fmt: skip
+                       for at in range(8 * CHUNK_ROWS)])  # fmt: skip
     undisturbed, output = tmp_path / "undisturbed.jsonl", tmp_path / "out.jsonl"
     words = (file, "--model", model_folder, "--return", "raw,uncertainty")
     whole = heed(*words, "-o", undisturbed)
@@ -77,7 +71,7 @@ def test_a_killed_command_goes_on_to_the_same_bytes(
 
     assert ended.returncode == 0, ended.stderr
     assert output.read_bytes() == undisturbed.read_bytes()
-    assert f"{12 * CHUNK_ROWS:,} rows" in ended.stdout
+    assert f"{8 * CHUNK_ROWS:,} rows" in ended.stdout
     assert not journal.exists()
 
 
@@ -97,11 +91,14 @@ def test_an_erasure_finds_the_scored_copy_of_a_kept_export(
     assert "an erasure does not reach this file" in taken_out.stdout
 
 
-def test_a_pipe_gets_scored_lines_and_nothing_else(model_folder, heed):
+def test_a_pipe_gets_scored_lines_and_nothing_else(model_folder, environment):
     rows = [{"prompt": "what", "response": "kind"}, {"prompt": "what is"}]
     lines = "".join(f"{json.dumps(row)}\n" for row in rows)
 
-    ended = heed("-", "--model", model_folder, stdin=lines, HEED_LOG_LEVEL="DEBUG")
+    ended = subprocess.run(
+        command("-", "--model", model_folder), env=environment | {"HEED_LOG_LEVEL": "DEBUG"},
+        input=lines, capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
     found = [json.loads(line) for line in ended.stdout.splitlines()]
     assert [row["prompt"] for row in found] == ["what", "what is"]
