@@ -117,7 +117,8 @@ def test_two_ups_at_once_agree(running):
     outcomes = []
 
     threads = [
-        threading.Thread(target=lambda: outcomes.append(running.afresh("up").returncode)) for _ in range(2)
+        threading.Thread(target=lambda: outcomes.append(running.afresh("up").returncode))
+        for _ in range(2)
     ]
     for thread in threads:
         thread.start()
