@@ -8,8 +8,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationInfo,
-    field_validator,
 )
 
 
@@ -30,6 +28,10 @@ class RunKind(StrEnum):
     def is_policy(self) -> bool:
         """Whether such a run makes a policy, and no reward model."""
         return not self.value.startswith("reward_")
+
+
+def _usual_name(kind: RunKind | None) -> str:
+    return "policy" if kind and kind.is_policy else "reward"
 
 
 class TrainingRequest(BaseModel):
@@ -57,15 +59,9 @@ class TrainingRequest(BaseModel):
         description="Why a file's own split may put near-duplicates on both sides.",
     )
     model_name: str = Field(
-        "",
+        default_factory=lambda known: _usual_name(known.get("kind")),
+        min_length=1,
         max_length=100,
-        validate_default=True,
-        description="Name to register; empty: `reward`, or `policy` for a policy.",
+        description="Name to register; unset: `reward`, or `policy` for a policy.",
     )
     command: str = Field("", description="How a person starts the same run again.")
-
-    @field_validator("model_name")
-    @classmethod
-    def _named_by_kind(cls, value: str, info: ValidationInfo) -> str:
-        kind = info.data.get("kind")
-        return value or ("policy" if kind and kind.is_policy else "reward")
