@@ -21,6 +21,7 @@ from services.trainer.desk import Desk
 from services.trainer.examples import RewardDataset
 from services.trainer.leakage import require_no_leaks
 from services.trainer.made import Made
+from services.trainer.memory import memory_explained
 from services.trainer.methods import maker_of, params_of
 from services.trainer.placing import Splitting
 from services.trainer.prepare import evidence_of_file
@@ -72,7 +73,7 @@ def execute(desk: Desk, reporter: Reporter) -> Finished:
         if "split" not in frozen.filters:  # else it was frozen without leaks, or knowingly
             require_no_leaks(dataset)
         with work_folder(desk.workplace.store, desk.run.id, dataset.snapshot_hash) as folder:
-            with kept_elsewhere(desk.workplace.store, desk.run, folder):
+            with memory_explained(), kept_elsewhere(desk.workplace.store, desk.run, folder):
                 made = maker_of(desk.request.kind)(desk, dataset, params, folder, reporter)
             uri, sha256 = desk.workplace.store.put_folder(made.folder)
         reporter(0.97, "gate", {})
