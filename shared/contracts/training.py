@@ -8,6 +8,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    model_validator,
 )
 
 
@@ -28,10 +29,6 @@ class RunKind(StrEnum):
     def is_policy(self) -> bool:
         """Whether such a run makes a policy, and no reward model."""
         return not self.value.startswith("reward_")
-
-
-def _usual_name(kind: RunKind | None) -> str:
-    return "policy" if kind and kind.is_policy else "reward"
 
 
 class TrainingRequest(BaseModel):
@@ -59,9 +56,17 @@ class TrainingRequest(BaseModel):
         description="Why a file's own split may put near-duplicates on both sides.",
     )
     model_name: str = Field(
-        default_factory=lambda known: _usual_name(known.get("kind")),
+        "",
         min_length=1,
         max_length=100,
         description="Name to register; unset: `reward`, or `policy` for a policy.",
     )
     command: str = Field("", description="How a person starts the same run again.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_kind(cls, said: Any) -> Any:
+        if not isinstance(said, dict) or "model_name" in said:
+            return said
+        is_reward = str(said.get("kind")).startswith("reward_")
+        return {**said, "model_name": "reward" if is_reward else "policy"}
