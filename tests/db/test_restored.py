@@ -24,9 +24,7 @@ async def loaded(sessions):
                 )
             )
         session.add(Dataset(name="d", sha256="", uri="", rows=2, watermark=AHEAD + 5))
-        session.add(
-            Schedule(name="s", threshold={"samples": 3, "reached_at": AHEAD + 8}, run={})
-        )
+        session.add(Schedule(name="s", threshold={"samples": 3, "reached_at": AHEAD + 8}, run={}))
         session.add(Outbox(event="feedback.created", xid=text(f"'{AHEAD}'::xid8")))
 
 
