@@ -60,33 +60,37 @@ def make_policy(
     reporter(0.9, "evaluate", {})
     after = Opened(tuned.model, opened.text, opened.folder)
     liked = [one.response for one in data.held.demonstrations]
-    judged = partial(
-        evaluate_policy,
-        prompts=data.held.prompts,
-        rewards=rewards,
-        gold=_gold(sources, dataset, params),
-        params=params,
-        progress=reporter,
-        secret=desk.workplace.secret,
-    )
-    start = open_policy(source, params, folder / "tokenizer")
-    report = beside_liked(judged(start, after), liked)
-    draft = _draft(desk.request.kind.value, params, source, rewards, tuned)
+    gold = _gold(sources, dataset, params)
+
+    def beside(other: Opened) -> PolicyReport:
+        report = evaluate_policy(
+            other,
+            after,
+            data.held.prompts,
+            rewards=rewards,
+            gold=gold,
+            params=params,
+            progress=reporter,
+            secret=desk.workplace.secret,
+        )
+        return beside_liked(report, liked)
+
+    report = beside(open_policy(source, params, folder / "tokenizer"))
     manifest = write_policy(
         folder / "model",
-        draft.model_copy(update={"dataset_snapshot": data.snapshot_hash}),
+        _draft(asked, rewards, tuned),
         tuned.model,
         opened,
         fill=lambda stage: write_report(stage, report, tuned.history),
         secret=desk.workplace.secret,
     )
 
-    def beside(live: Path) -> PolicyReport:
+    def beside_live(live: Path) -> PolicyReport:
         named = ResolvedBackbone("the live policy", live)
-        return beside_liked(judged(open_policy(named, params, folder / "live"), after), liked)
+        return beside(open_policy(named, params, folder / "live"))
 
     def gate(_: Path, live: Path | None, __: Json | None) -> Json:
-        return judge_policy(report, live, beside=beside, settings=desk.workplace.settings)
+        return judge_policy(report, live, beside=beside_live, settings=desk.workplace.settings)
 
     metrics = {**manifest.metrics, **report.summary()}
     return Made("policy", folder / "model", metrics, gate, sources.used)
@@ -129,22 +133,17 @@ def _gold(sources: Sources, dataset: RewardDataset, params: PolicyParams) -> Jud
     return gold_model(dataset, seed=params.seed)
 
 
-def _draft(
-    method: str,
-    params: PolicyParams,
-    source: ResolvedBackbone,
-    rewards: Rewards | None,
-    tuned: TunedPolicy,
-) -> PolicyManifest:
+def _draft(asked: Tuning, rewards: Rewards | None, tuned: TunedPolicy) -> PolicyManifest:
+    source = asked.source
     return PolicyManifest(
-        method=method,
+        method=asked.kind.value,
         base_model=source.name,
         base_revision=source.revision,
         base_sha256=sha256_of_backbone(source.folder),
         rewards=uses(rewards),
         metrics=dict(tuned.metrics),
-        parameters=params.model_dump(mode="json") | {"base_model": source.name},
-        dataset_snapshot="",
+        parameters=asked.params.model_dump(mode="json") | {"base_model": source.name},
+        dataset_snapshot=asked.data.snapshot_hash,
         code_version=code_version(),
         created_at=datetime.now(UTC),
         files={},

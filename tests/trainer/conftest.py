@@ -13,7 +13,9 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import SQLModel
+from typer.testing import CliRunner, Result
 
+from heed_cli.main import app
 from services.trainer.config import TrainerSettings
 from services.trainer.placing import Splitting
 from services.trainer.snapshots import Freezing
@@ -129,6 +131,20 @@ def as_settings(settings, monkeypatch) -> None:
     monkeypatch.setenv("HEED_DATABASE_URL", settings.database_url.get_secret_value())
     monkeypatch.setenv("HEED_SECRET_KEY", settings.secret_key.get_secret_value())
     monkeypatch.setenv("HEED_MIN_RATED", str(settings.min_rated))
+
+
+@pytest.fixture
+def invoke(as_settings) -> Callable[..., Awaitable[Result]]:
+    """Runs a command as `heed` does, in a thread of its own: commands start their own loop."""
+
+    async def command(*words: object) -> Result:
+        ended = await asyncio.to_thread(CliRunner().invoke, app, [str(word) for word in words])
+        if ended.exception and not isinstance(ended.exception, SystemExit):
+            raise ended.exception
+        assert ended.exit_code == 0, ended.output
+        return ended
+
+    return command
 
 
 @pytest.fixture

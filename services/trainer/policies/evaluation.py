@@ -166,10 +166,7 @@ def judge(
         Unavailable: one of them is no number.
     """
     parts = rewards.each(prompts, responses.texts) if rewards else {}
-    total: Floats | None = None
-    if rewards and parts:
-        weighed = [part.source.weight * parts[part.source.name] for part in rewards.parts]
-        total = np.asarray(np.sum(weighed, axis=0), dtype=np.float64)
+    total = rewards.total(parts) if rewards and parts else None
     if gold is None:
         return Judged(parts, total, None)
     (known,) = Rewards([Part(Source("gold"), gold)]).each(prompts, responses.texts).values()

@@ -9,7 +9,7 @@ may be behind the policy, and the reward is the one that the reward service give
 import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,10 @@ class Rewards:
         Raises:
             Unavailable: a reward service stays away, or gives no number.
         """
-        each = self.each(prompts, responses)
+        return self.total(self.each(prompts, responses))
+
+    def total(self, each: Mapping[str, Floats]) -> Floats:
+        """The sum by weight of the rewards of every part, shape (n,)."""
         found = sum(part.source.weight * each[part.source.name] for part in self.parts)
         return np.asarray(found, dtype=np.float64)
 

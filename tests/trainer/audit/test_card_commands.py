@@ -1,34 +1,22 @@
 """`heed models card | mistakes` and `heed train --population`, in this process."""
 
-import asyncio
 import json
 import re
 
 import pytest
 from sqlalchemy import select
-from typer.testing import CliRunner
 
-from heed_cli.main import app
 from shared.contracts.audit import AuditReport
 from shared.db.tables import AuditEntry
 from shared.errors import InvalidInput
 
 
 @pytest.fixture
-def heed(settings, monkeypatch):
-    """Runs a command as `heed` does, in a thread of its own: commands start their own loop."""
-    monkeypatch.setenv("HEED_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setenv("HEED_DATABASE_URL", settings.database_url.get_secret_value())
-    monkeypatch.setenv("HEED_SECRET_KEY", settings.secret_key.get_secret_value())
-    monkeypatch.setenv("HEED_MIN_RATED", str(settings.min_rated))
+def heed(invoke):
+    """What a command says."""
 
     async def command(*words: object) -> str:
-        runner = CliRunner()
-        ended = await asyncio.to_thread(runner.invoke, app, [str(word) for word in words])
-        if ended.exception and not isinstance(ended.exception, SystemExit):
-            raise ended.exception
-        assert ended.exit_code == 0, ended.output
-        return ended.output
+        return (await invoke(*words)).output
 
     return command
 

@@ -1,6 +1,5 @@
 """`heed policy generate | report`, in this process."""
 
-import asyncio
 import json
 import re
 from pathlib import Path
@@ -8,9 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 from support.tiny_policy import save_tiny_policy
-from typer.testing import CliRunner
 
-from heed_cli.main import app
 from services.trainer.snapshots import read_lines, store_snapshot
 from shared.artifacts import FolderStore
 from shared.contracts.policy_report import PolicyReport
@@ -22,20 +19,11 @@ SHORT = ("--max-tokens", 6)
 
 
 @pytest.fixture
-def heed(settings, monkeypatch):
-    """Runs a command as `heed` does, in a thread of its own: commands start their own loop."""
-    monkeypatch.setenv("HEED_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setenv("HEED_DATABASE_URL", settings.database_url.get_secret_value())
-    monkeypatch.setenv("HEED_SECRET_KEY", settings.secret_key.get_secret_value())
-    monkeypatch.setenv("HEED_MIN_RATED", str(settings.min_rated))
+def heed(invoke):
+    """What a command says."""
 
     async def command(*words: object) -> str:
-        runner = CliRunner()
-        ended = await asyncio.to_thread(runner.invoke, app, [str(word) for word in words])
-        if ended.exception and not isinstance(ended.exception, SystemExit):
-            raise ended.exception
-        assert ended.exit_code == 0, ended.output
-        return ended.stdout
+        return (await invoke(*words)).stdout
 
     return command
 
