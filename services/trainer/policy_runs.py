@@ -64,15 +64,9 @@ def make_policy(
 
     def beside(other: Opened) -> PolicyReport:
         report = evaluate_policy(
-            other,
-            after,
-            data.held.prompts,
-            rewards=rewards,
-            gold=gold,
-            params=params,
-            progress=reporter,
-            secret=desk.workplace.secret,
-        )
+            other, after, data.held.prompts, rewards=rewards, gold=gold, params=params,
+            progress=reporter, secret=desk.workplace.secret,
+        )  # fmt: skip
         return beside_liked(report, liked)
 
     report = beside(open_policy(source, params, folder / "tokenizer"))
