@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from anyio.from_thread import BlockingPortal
@@ -25,6 +25,12 @@ class Desk:
     run: TrainingRun
     workplace: Workplace
     portal: BlockingPortal
+
+    @classmethod
+    def of(cls, run: TrainingRun, workplace: Workplace, portal: BlockingPortal) -> "Desk":
+        """The run's desk: what it reads, and what it stores, is of its project."""
+        store = workplace.store.of_project(run.project_id)
+        return cls(run, replace(workplace, store=store), portal)
 
     @property
     def request(self) -> TrainingRequest:

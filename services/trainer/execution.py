@@ -74,7 +74,7 @@ def train_here(
         for run in portal.call(tidy, workplace):
             notice(interrupted_notice(run))
         run = portal.call(_start, workplace, request)
-        return _attempt(Desk(run, workplace, portal), Reporter(show))
+        return _attempt(Desk.of(run, workplace, portal), Reporter(show))
 
 
 def work_on(settings: TrainerSettings, url: str, run_id: uuid.UUID, attempt: int) -> int:
@@ -89,7 +89,7 @@ def work_on(settings: TrainerSettings, url: str, run_id: uuid.UUID, attempt: int
             run = portal.call(_claimed, workplace, run_id, attempt)
             if run is None:
                 return EXIT_LOST
-            _attempt(Desk(run, workplace, portal), reporter)
+            _attempt(Desk.of(run, workplace, portal), reporter)
     except RunInterrupted:
         return EXIT_STOPPED if reporter.stop_requested else EXIT_LOST
     except Unavailable:
