@@ -146,6 +146,26 @@ def test_pods_are_given_settings_that_there_are(name: str):
     assert settings.launch_processes >= 1
 
 
+@pytest.mark.parametrize("name", ["jobset main", "jobset beside", "rayjob head", "rayjob trainers"])
+def test_pods_of_one_run_share_the_base_models_on_the_volume_of_the_artifacts(name: str):
+    (container,) = PODS[name]["spec"]["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    claims = [
+        one["name"] for one in PODS[name]["spec"]["volumes"] if "persistentVolumeClaim" in one
+    ]
+
+    assert claims == ["artifacts"]
+    assert environment(PODS[name])["HF_HOME"] == f"{mounts['artifacts']}/.base-models"
+
+
+@pytest.mark.parametrize(
+    ("service", "variable"),
+    [("feedback_api", "HEED_TRAINING_ALLOW"), ("trainer", "HEED_WORKER_GRACE_S")],
+)
+def test_compose_passes_on_what_the_docs_tell_people_to_set(service: str, variable: str):
+    assert COMPOSE[service]["environment"][variable].startswith(f"${{{variable}:-")
+
+
 def test_the_two_hosts_of_the_jobset_meet_where_its_first_pod_is(monkeypatch):
     main, beside = (environment(PODS[f"jobset {name}"]) for name in ("main", "beside"))
     spec = MANIFESTS["jobset"]["spec"]
@@ -278,6 +298,19 @@ def test_training_is_weekly_and_its_models_are_kept():
     assert any(step.get("run") == 'scripts/train_model.sh "$WHAT"' for step in steps)
     assert any("upload-artifact" in step.get("uses", "") for step in steps)
     assert "permissions: {contents: read}" in text
+
+
+def test_weekly_training_refuses_a_database_without_a_place_for_what_it_names():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/train.yml").read_text())
+    first, second, *rest = workflow["jobs"]["train"]["steps"]
+
+    ended = subprocess.run(["bash", "-e", "-c", second["run"]], capture_output=True, text=True)
+
+    assert first["id"] == "asked"
+    asked = "steps.asked.outputs.is_set == 'true' && env.HEED_ARTIFACT_URL == ''"
+    assert (second["if"], ended.returncode) == (asked, 1)
+    assert ended.stdout.startswith("::error::Set the variable HEED_ARTIFACT_URL")
+    assert rest
 
 
 def test_the_example_of_a_sagemaker_job_asks_for_a_run_that_there_is():
