@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import random
 import statistics
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +27,9 @@ KEPT = 400  # texts that come again and again, as favourite prompts do
 class Sample:
     """The service at one moment; latencies are of the replies since the sample before, if any.
 
-    Requests differ in size, so latencies are per candidate.
+    Requests differ in size, so latencies are per candidate. `others_cpu` is the part of the
+    machine (0 to 1) that neither the service nor its clients used since then: stolen by the host
+    or spent by other programs.
     """
 
     minute: float
@@ -35,6 +39,7 @@ class Sample:
     p99_ms: float | None
     requests: int
     failed: int
+    others_cpu: float
 
 
 async def measure_soak(
@@ -47,13 +52,14 @@ async def measure_soak(
     async with connections(target, CLIENTS) as open_ones, asyncio.TaskGroup() as tasks:
         for connection in open_ones:
             tasks.create_task(_ask(connection, draw, replies, is_over))
-        samples = []
+        samples, others = [], _Others(server)
         for at in range(SAMPLES):
             if at % (SAMPLES // SWAPS) == 0:
                 await deployment.promote(versions[(at * SWAPS // SAMPLES) % len(versions)])
             await asyncio.sleep(minutes * 60 / SAMPLES)
             since, replies[:] = list(replies), []
-            samples.append(_sample(server, since, minute=(at + 1) * minutes / SAMPLES))
+            minute = (at + 1) * minutes / SAMPLES
+            samples.append(_sample(server, since, minute=minute, others_cpu=others.share()))
         is_over.set()
     return {
         "minutes": minutes,
@@ -104,7 +110,31 @@ def _questions() -> Callable[[], tuple[bytes, int]]:
     return draw
 
 
-def _sample(server: Server, since: Sequence[tuple[Reply, int]], *, minute: float) -> Sample:
+class _Others:
+    """How much of the machine went to neither the service nor this process."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._before = self._spent()
+
+    def share(self) -> float:
+        """The part of the processors' time since it was asked before, 0 to 1."""
+        before, self._before = self._before, self._spent()
+        seconds, busy = (now - then for now, then in zip(self._before, before, strict=True))
+        return round(max(0.0, busy / (seconds * (os.cpu_count() or 1))), 3)
+
+    def _spent(self) -> tuple[float, float]:
+        """The clock, and the seconds that all processors were busy but not with us."""
+        fields = [int(it) for it in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        user, nice, system, _idle, _iowait, irq, softirq, steal = fields
+        busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+        ours = self._server.cpu_s + time.process_time()
+        return time.monotonic(), busy - ours
+
+
+def _sample(
+    server: Server, since: Sequence[tuple[Reply, int]], *, minute: float, others_cpu: float
+) -> Sample:
     good = [1000 * reply.seconds / size for reply, size in since if reply.status == 200]
     return Sample(
         minute=round(minute, 2),
@@ -114,6 +144,7 @@ def _sample(server: Server, since: Sequence[tuple[Reply, int]], *, minute: float
         p99_ms=round(percentile(good, 0.99), 2) if good else None,
         requests=len(since),
         failed=len(since) - len(good),
+        others_cpu=others_cpu,
     )
 
 

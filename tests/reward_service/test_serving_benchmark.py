@@ -93,7 +93,7 @@ async def test_a_soak_loses_no_request_and_no_file_handle(served):
 
 def test_growth_is_the_last_quarter_by_the_second():
     memory = [500, 900, 100, 100, 105, 95, 110, 120, 130, 120, 120, 120]
-    samples = [Sample(at, rss, 40, 2.0, 8.0, 10, 0) for at, rss in enumerate(memory)]
+    samples = [Sample(at, rss, 40, 2.0, 8.0, 10, 0, 0.0) for at, rss in enumerate(memory)]
 
     assert growth(samples) == {"rss_mb": 1.2, "file_handles": 1, "p50_ms": 1, "p99_ms": 1}
 
