@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import case, func, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -124,6 +124,8 @@ async def retry(
 ) -> RunStatus:
     """After a crash: wait for the next attempt, or fail when this was the last one.
 
+    Work that somebody has cancelled meanwhile is cancelled instead.
+
     Without `wait_s` the wait is 5 s after the first attempt and four times longer after each.
     `values` are what else is known of the attempt (progress, …).
 
@@ -135,12 +137,13 @@ async def retry(
         await finish(session, row, RunStatus.FAILED, **known)
         return RunStatus.FAILED
     seconds = _FIRST_RETRY_S * 4 ** (row.attempt - 1) if wait_s is None else wait_s
-    await _requeue(session, row, run_after=func.now() + timedelta(seconds=seconds), **known)
-    return RunStatus.QUEUED
+    return await _requeue(session, row, run_after=func.now() + timedelta(seconds=seconds), **known)
 
 
 async def release(session: AsyncSession, row: Work, *, wait_s: float = 0, **values: object) -> None:
     """Give the claim back, as a worker does that is told to stop; the attempt does not count.
+
+    Work that somebody has cancelled meanwhile is cancelled.
 
     Raises:
         RunInterrupted: the claim is somebody else's by now; nothing was written.
@@ -158,17 +161,21 @@ async def keep_log(session: AsyncSession, run: TrainingRun, tail: str) -> None:
     )
 
 
-async def _requeue(session: AsyncSession, row: Work, **values: object) -> None:
+async def _requeue(session: AsyncSession, row: Work, **values: object) -> RunStatus:
+    """The status from now on: nobody would ever claim what waits and is cancelled."""
     table = type(row)
+    is_unwanted = col(table.cancel_requested)
     statement = update(table).where(held(row))
-    back = await session.scalar(
+    status = await session.scalar(
         statement.values(
-            status=RunStatus.QUEUED,
+            status=case((is_unwanted, RunStatus.CANCELLED), else_=RunStatus.QUEUED),
+            finished_at=case((is_unwanted, func.now()), else_=null()),
             lease_until=None,
             owner=None,
             **lasted(table, func.now()),
             **values,
-        ).returning(col(table.id))
+        ).returning(col(table.status))
     )
-    if back is None:
+    if status is None:
         raise lost(row)
+    return RunStatus(status)

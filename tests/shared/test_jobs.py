@@ -202,6 +202,27 @@ async def test_cancelling_waiting_work_ends_it_and_running_work_is_asked(session
             await jobs.cancel(session, Job, new_id())
 
 
+@pytest.mark.parametrize(
+    "give_back",
+    [jobs.release, lambda session, row: jobs.retry(session, row, "killed by SIGKILL")],
+    ids=["told to stop", "crashed"],
+)
+async def test_work_that_was_cancelled_as_its_worker_gave_it_up_ends(sessions, give_back):
+    row_id = await enqueue(sessions)
+    row = await claim(sessions)
+    async with sessions.begin() as session:
+        await jobs.cancel(session, Job, row_id)
+
+    async with sessions.begin() as session:
+        await give_back(session, row)
+
+    async with sessions() as session:
+        found = await session.get(Job, row_id)
+    assert (found.status, found.owner, found.lease_until) == ("cancelled", None, None)
+    assert found.finished_at is not None
+    assert await claim(sessions) is None
+
+
 async def ended(sessions, status, **given):
     """A run that a worker had, and how it ended."""
     async with sessions.begin() as session:
