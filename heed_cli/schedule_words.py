@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from rich.text import Text
 
+from heed_cli.training_requests import found_from_anywhere, further
 from heed_cli.workplace import this_command
 from shared.contracts.monitoring import KIND as MONITORING
 from shared.contracts.monitoring import MonitoringReport
@@ -59,17 +60,13 @@ def checked(values: Written) -> ScheduleIn:
         raise InvalidInput(f"This schedule cannot be: {where}{said}.") from None
 
 
-def parameters(given: list[str] | None) -> dict[str, str] | None:
-    """Parameters given as name=value; None for none.
+def parameters(given: list[str] | None) -> dict[str, Any] | None:
+    """Parameters given as name=value, as whoever trains understands them; None for none.
 
     Raises:
         InvalidInput: one is not of this form.
     """
-    parts = [one.partition("=") for one in given or []]
-    for name, equals, _ in parts:
-        if not (name and equals):
-            raise InvalidInput(f"--set {name} is not of the form name=value.")
-    return {name: value for name, _, value in parts} or None
+    return found_from_anywhere(further(given or [])) or None
 
 
 def row_of(standing: "Standing") -> list[str | Text]:

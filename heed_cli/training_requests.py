@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from services.trainer.runs import Finished
 
 _NO_WISHES: Mapping[str, Any] = MappingProxyType({})
+_MODELS = ("base_model", "gold", "model", "reward")  # parameters that may name a folder
 
 BaseModel = Annotated[str | None, typer.Option(help="A known name, a hub id or a folder.")]
 DatasetFile = Annotated[
@@ -64,6 +65,26 @@ def further(given: list[str]) -> dict[str, Any]:
     return {name: value for name, _, value in parts}
 
 
+def found_from_anywhere(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with folders of models as whoever trains finds them, wherever it runs.
+
+    What is no folder here is left as it is: a name, a hub id, an address, a model version.
+    """
+    return {name: _absolute(value) if name in _MODELS else value for name, value in recipe.items()}
+
+
+def _absolute(value: Any) -> Any:
+    from shared.ml.backbones import is_default_encoder
+
+    if isinstance(value, list):
+        return [_absolute(one) for one in value]
+    if not isinstance(value, str) or is_default_encoder(value):
+        return value
+    folder, star, weight = value.partition("*")  # a reward may have a weight
+    is_folder = bool(folder) and Path(folder).is_dir()
+    return f"{Path(folder).absolute()}{star}{weight}" if is_folder else value
+
+
 def request_of(
     kind: RunKind,
     recipe: dict[str, Any],
@@ -71,15 +92,16 @@ def request_of(
     name: str,
     split: Mapping[str, Any] = _NO_WISHES,
 ) -> TrainingRequest:
-    """What a run is asked for on the command line.
+    """What a run is asked for on the command line, wherever it will be done.
 
     Raises:
         InvalidInput: an option has a wrong value.
     """
+    given = {key: value for key, value in recipe.items() if value is not None}
     try:
         return TrainingRequest(
             kind=kind,
-            recipe={key: value for key, value in recipe.items() if value is not None},
+            recipe=found_from_anywhere(given),
             dataset_file=str(dataset.absolute()) if dataset else None,
             model_name=name,
             command=this_command(),

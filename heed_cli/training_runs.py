@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _FOLLOW_S = 1.0
+_LAST_LOOKS = 20  # after a run has ended: its worker may take 15 s to see the child gone
 _OVERLAP_CHARS = 256
 _QUEUES = ("cpu", "gpu")
 _MARKS = {RunStatus.SUCCEEDED: done, RunStatus.FAILED: note}
@@ -84,12 +85,13 @@ def leave_to_worker(
 @app.command()
 def runs(
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    project: Annotated[int, typer.Option(min=1, help="The project whose runs they are.")] = 1,
     data_dir: DataDir = None,
 ) -> None:
     """The newest training runs: who started them, how far they are, how they ended."""
     from services.trainer.queries import list_runs
 
-    newest = _transact(data_dir, lambda session: list_runs(session, limit))
+    newest = _transact(data_dir, lambda session: list_runs(session, limit, project))
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("run", "kind", "status", "done", "by", "seconds"):
         table.add_column(heading, no_wrap=True)
@@ -138,7 +140,7 @@ def log(
     """What a run wrote: all of it on the worker's machine, elsewhere the last 16 KiB."""
 
     async def tell(workplace: "Workplace") -> None:
-        told = ""
+        told, looks = "", _LAST_LOOKS
         while True:
             async with workplace.sessions() as session:
                 found = await _find(session, run)
@@ -146,7 +148,8 @@ def log(
             if new := _after(told, written):
                 say(new.rstrip("\n"))
             told = written
-            if not follow or found.status not in (RunStatus.QUEUED, RunStatus.RUNNING):
+            looks -= found.status not in (RunStatus.QUEUED, RunStatus.RUNNING)
+            if not follow or not looks or (looks < _LAST_LOOKS and _wrote_all(found)):
                 return
             await asyncio.sleep(_FOLLOW_S)
 
@@ -165,7 +168,10 @@ def cancel(run: Run, data_dir: DataDir = None) -> None:
 
 @app.command()
 def resume(run: Run, data_dir: DataDir = None) -> None:
-    """Let a cancelled, failed or interrupted run wait again; it goes on from its checkpoint."""
+    """Let a cancelled, failed or interrupted run wait again; it goes on from its checkpoint.
+
+    One that was stopped by Ctrl-C has left none, and begins anew.
+    """
     from shared import jobs
 
     _transact(data_dir, lambda session: jobs.resume(session, run))
@@ -212,7 +218,14 @@ def _written(run: "TrainingRun") -> str:
     return whole.read_text(encoding="utf-8", errors="replace")
 
 
+def _wrote_all(run: "TrainingRun") -> bool:
+    """Whether nothing more comes of a run that has ended; a terminal's own stores nothing."""
+    from services.trainer.run_logs import is_last
+
+    return run.log_uri is None or is_last(run.log_tail, run.attempt)
+
+
 def _after(told: str, written: str) -> str:
     """What of the log was not told yet, also when its beginning has been cut off meanwhile."""
-    start = told.find(written[:_OVERLAP_CHARS])
+    start = told.find(written[: min(len(told), _OVERLAP_CHARS)])
     return written[len(told) - start :] if told and start >= 0 else written

@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import join
 from typing import TYPE_CHECKING, TypeVar
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from heed_cli.terminal import note
 from shared.config import load_settings
 from shared.db.connect import database
+from shared.errors import ConfigError
 
 if TYPE_CHECKING:
     from services.trainer.config import TrainerSettings
@@ -41,7 +43,8 @@ def at_workplace(
     """What `work` returns; runs that went silent are marked and named first.
 
     Raises:
-        HeedError: the database cannot be reached, its schema is not current, or `work` refused.
+        HeedError: the database cannot be reached, its schema is not current, a file cannot be used,
+            or `work` refused.
     """
     from services.trainer.execution import interrupted_notice
     from services.trainer.workplace import open_workplace, tidy
@@ -50,14 +53,27 @@ def at_workplace(
     settings = trainer_settings(data_dir, database_url)
 
     async def run(url: str) -> T:
-        with reaching_database():
-            async with open_workplace(settings, url) as workplace:
-                for interrupted in await tidy(workplace):
-                    note("interrupted", interrupted_notice(interrupted))
+        async with open_workplace(settings, url) as workplace:
+            for interrupted in await tidy(workplace):
+                note("interrupted", interrupted_notice(interrupted))
+            with _naming_files(), reaching_database():
                 return await work(workplace)
 
     with database(settings) as url:
         return asyncio.run(run(url))
+
+
+@contextmanager
+def _naming_files() -> Iterator[None]:
+    """Inside, what a file or a full disk refuses is told in one line."""
+    try:
+        yield
+    except OSError as error:
+        place = "The disk" if error.filename is None else str(error.filename)
+        raise ConfigError(
+            f"{place} cannot be used: {error.strerror}. See who may read and write there, and that "
+            "there is room."
+        ) from error
 
 
 def this_command() -> str:

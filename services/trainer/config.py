@@ -83,8 +83,8 @@ class TrainerSettings(Settings):
     keep_stopped_days: float = Field(
         7.0,
         ge=0,
-        description="Days that the checkpoints of a cancelled or failed run are kept, so that it "
-        "can be resumed.",
+        description="Days that the checkpoints of a cancelled, failed or interrupted run are kept, "
+        "so that it can be resumed.",
     )
 
     worker_runs: int = Field(

@@ -104,7 +104,8 @@ def interrupted_notice(run: TrainingRun) -> str:
     command = run.params.get("command") or "the same command"
     return (
         f"Training run {run.id} ({run.kind}) was interrupted: nothing was heard of it for a "
-        f"minute, and what it left half-written is removed. Start it again with: {command}"
+        f"minute. Start it again with: {command}; or `heed train resume {run.id}` lets a worker go "
+        "on from its checkpoint."
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TAIL_BYTES = 16 * 1024
+_END = "--- end of attempt "
 _LEAST_PAUSE_S = 2.0
 
 
@@ -31,6 +32,18 @@ def read_tail(path: Path, most_bytes: int = TAIL_BYTES, *, is_over: bool = True)
         content = content[: content.rfind(b"\n") + 1]
     text = content.decode(errors="replace").replace("\0", "")
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+
+
+def last_tail(path: Path, attempt: int) -> str:
+    """The tail of an attempt that writes no more, and a line that says so."""
+    tail = read_tail(path)
+    newline = "" if not tail or tail.endswith("\n") else "\n"
+    return f"{tail}{newline}{_END}{attempt}\n"
+
+
+def is_last(tail: str | None, attempt: int) -> bool:
+    """Whether a stored tail is the last of this attempt."""
+    return (tail or "").endswith(f"{_END}{attempt}\n")
 
 
 def log_uri(path: Path) -> str:

@@ -43,6 +43,8 @@ async def keep_working(workplace: Workplace, trade: Trade, woken: asyncio.Event)
                 continue
         except DatabaseUnavailable:
             log.warning("the database is away")
+        except Exception:  # whatever one job met, the next one must come
+            log.exception("a queue is held up", queue=trade.queue)
         woken.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_S):
@@ -58,10 +60,10 @@ async def work_off_one(workplace: Workplace, trade: Trade) -> bool:
     with reaching_database():
         async with workplace.sessions.begin() as session:
             job = await claim(session, Job, queues=[trade.queue], owner=owner_name())
-        if job is None:
-            return False
-        await _work_on(workplace, trade, job)
-        return True
+    if job is None:
+        return False
+    await _work_on(workplace, trade, job)
+    return True
 
 
 async def _work_on(workplace: Workplace, trade: Trade, job: Job) -> None:
@@ -71,7 +73,8 @@ async def _work_on(workplace: Workplace, trade: Trade, job: Job) -> None:
         await _watch(workplace, job, work)
     except asyncio.CancelledError:
         await _stop(work)
-        with suppress(RunInterrupted):  # it was finished just now
+        # It was finished just now, or the claim runs out by itself.
+        with suppress(RunInterrupted, DatabaseUnavailable):
             await _transact(workplace, partial(release, row=job))
         raise
     except RunInterrupted as error:
@@ -81,7 +84,8 @@ async def _work_on(workplace: Workplace, trade: Trade, job: Job) -> None:
             raise lost from None
         reason = error.detail if isinstance(error, HeedError) else where(error)
         log.error("a job is not finished", **told, reason=reason)
-        await _transact(workplace, partial(retry, row=job, error=reason))
+        with suppress(RunInterrupted):  # somebody else has it by now
+            await _transact(workplace, partial(retry, row=job, error=reason))
     else:
         log.info("a job is finished", **told)
     finally:
@@ -111,5 +115,6 @@ async def _stop(work: "asyncio.Future[None]") -> None:
 async def _transact(
     workplace: Workplace, step: Callable[[AsyncSession], Awaitable[object]]
 ) -> None:
-    async with workplace.sessions.begin() as session:
-        await step(session)
+    with reaching_database():
+        async with workplace.sessions.begin() as session:
+            await step(session)

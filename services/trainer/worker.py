@@ -3,7 +3,7 @@
 Schedules are kept and small jobs worked off beside it, so that none waits for a long run.
 
 Whatever happens to a child — an exception, a crash, the kernel out of memory — ends the attempt,
-never the worker.
+never the worker; so does a machine whose disk is full or that starts no further process.
 """
 
 import asyncio
@@ -30,7 +30,8 @@ from services.trainer.execution import (
     interrupted_notice,
     owner_name,
 )
-from services.trainer.run_logs import TailSender, log_uri, read_tail
+from services.trainer.faults import where
+from services.trainer.run_logs import TailSender, last_tail, log_uri
 from services.trainer.schedules.keeping import keep_scheduling
 from services.trainer.small_jobs import keep_working
 from services.trainer.workplace import Workplace, code_version, open_workplace, run_log, tidy
@@ -83,13 +84,15 @@ async def run_worker(settings: TrainerSettings, url: str) -> None:
                 event.set()
 
         beside = (
-            asyncio.create_task(listen(url, {CHANNEL: wake}, on_connect=wake)),
-            asyncio.create_task(keep_scheduling(workplace.sessions)),
+            asyncio.create_task(listen(url, {CHANNEL: wake}, on_connect=wake), name="listen"),
+            asyncio.create_task(keep_scheduling(workplace.sessions), name="schedules"),
             *(
-                asyncio.create_task(keep_working(workplace, trade, event))
+                asyncio.create_task(keep_working(workplace, trade, event), name=trade.queue)
                 for trade, event in woken.items()
             ),
         )
+        for task in beside:
+            task.add_done_callback(_tell_of_fault)
         log.info("worker starts", queues=settings.queues)
         try:
             await worker.work()
@@ -98,6 +101,12 @@ async def run_worker(settings: TrainerSettings, url: str) -> None:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
         log.info("worker stops")
+
+
+def _tell_of_fault(task: "asyncio.Task[None]") -> None:
+    """What runs beside a worker has no end of its own; nobody else would hear of one."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("no longer beside the worker", task=task.get_name(), reason=where(error))
 
 
 def life_file(settings: TrainerSettings) -> Path:
@@ -130,14 +139,15 @@ class Worker:
             self._woken.clear()
             self._show_life()
             try:
-                with reaching_database():
-                    run = await self._next()
+                run = await self._next()
                 if run is not None:
                     await self._execute(run)
                     await self._count(run)
                     continue
             except DatabaseUnavailable:
                 log.warning("the database is away")
+            except OSError as error:
+                log.error("this machine refuses", reason=str(error))
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await self._woken.wait()
@@ -158,28 +168,49 @@ class Worker:
         for run in await tidy(self._workplace):
             log.warning(interrupted_notice(run), run=str(run.id))
         queues = self._workplace.settings.queues
-        async with self._workplace.sessions.begin() as session:
-            await requeue_interrupted(session, TrainingRun, queues)
-            return await claim(
-                session,
-                TrainingRun,
-                queues=queues,
-                owner=self._owner,
-                code_version=code_version(),
-            )
+        with reaching_database():
+            async with self._workplace.sessions.begin() as session:
+                await requeue_interrupted(session, TrainingRun, queues)
+                return await claim(
+                    session,
+                    TrainingRun,
+                    queues=queues,
+                    owner=self._owner,
+                    code_version=code_version(),
+                )
 
     async def _execute(self, run: TrainingRun) -> None:
         log.info("run starts", run=str(run.id), kind=run.kind, attempt=run.attempt)
         log_path = run_log(self._workplace.settings, run.id)
         try:
+            await self._carry_out(run, log_path)
+        except RunInterrupted as error:
+            log.warning(error.detail, run=str(run.id))
+        await self._keep_log(run, log_path)
+
+    async def _carry_out(self, run: TrainingRun, log_path: Path) -> None:
+        """Let a child execute the run, and close what it left open.
+
+        Raises:
+            RunInterrupted: the claim was lost.
+        """
+        try:
             async with child_for(run, "--run", log_path) as child:
                 ending = await self._watch(run, child, TailSender(log_path))
             await self._close(run, ending, log_path)
-        except RunInterrupted as error:
-            log.warning(error.detail, run=str(run.id))
+        except OSError as error:  # a full disk, no memory for another process
+            log.error("this machine refuses", run=str(run.id), reason=str(error))
+            reason = f"The worker's machine could not do it: {error.strerror}."
+            await self._write(lambda session: retry(session, run, reason))
         else:
             log.info("run ends", run=str(run.id), ending=ending)
-        tail = read_tail(log_path)
+
+    async def _keep_log(self, run: TrainingRun, log_path: Path) -> None:
+        try:
+            tail = last_tail(log_path, run.attempt)
+        except OSError as error:  # the row has what it was sent until now
+            log.warning("a log cannot be read", run=str(run.id), reason=str(error))
+            return
         await self._write(lambda session: keep_log(session, run, tail))
 
     async def _watch(self, run: TrainingRun, child: Process, tail: TailSender) -> int:
@@ -195,7 +226,7 @@ class Worker:
                     return ending if not why or ending in _CLOSED else why
             self._show_life()
             asked = _STOPPED if self._is_stopping else 0
-            with suppress(DatabaseUnavailable), reaching_database():
+            with suppress(DatabaseUnavailable):
                 asked = await self._renew(run, child, tail) or asked
             if asked and not why:
                 why, deadline = asked, time.monotonic() + self._workplace.settings.worker_grace_s
@@ -206,13 +237,17 @@ class Worker:
         """Keep the claim and the last lines of the log; why the child should stop, else 0.
 
         Raises:
+            DatabaseUnavailable: Postgres cannot be reached just now.
             RunInterrupted: the claim is lost. A child that closed its row just now is waited for.
         """
-        lines = tail.due(time.monotonic())
-        known: dict[str, Any] = {} if lines is None else {"log_tail": lines}
+        known: dict[str, Any] = {"log_uri": log_uri(tail.path)}
+        with suppress(OSError):  # the claim matters more than the log
+            if (lines := tail.due(time.monotonic())) is not None:
+                known["log_tail"] = lines
         try:
-            async with self._workplace.sessions.begin() as session:
-                control = await renew(session, run, log_uri=log_uri(tail.path), **known)
+            with reaching_database():
+                async with self._workplace.sessions.begin() as session:
+                    control = await renew(session, run, **known)
         except RunInterrupted:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ENDING_S):
@@ -263,5 +298,6 @@ class Worker:
 
     def _show_life(self) -> None:
         path = life_file(self._workplace.settings)
-        make_private(path.parent)
-        path.touch()
+        with suppress(OSError):  # whoever looks for the sign finds the worker not well
+            make_private(path.parent)
+            path.touch()

@@ -4,8 +4,8 @@ import asyncio
 import hashlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -89,16 +89,20 @@ async def open_workplace(settings: TrainerSettings, url: str) -> AsyncIterator[W
 
 
 async def tidy(workplace: Workplace) -> list[TrainingRun]:
-    """Mark silent runs as interrupted; clear away what they left half-written, and old logs."""
+    """Mark silent runs as interrupted; clear away what nobody will go on from, and old logs.
+
+    What the disk or the bucket refuses is tried again the next time.
+
+    Raises:
+        DatabaseUnavailable: Postgres cannot be reached.
+    """
     known = await asyncio.to_thread(_look_at, workplace.store)  # before we ask which may go on
-    async with workplace.sessions.begin() as session:
-        interrupted = await mark_interrupted(session, TrainingRun)
-        going_on = await session.scalars(_may_go_on(workplace.settings.keep_stopped_days))
+    with reaching_database():
+        async with workplace.sessions.begin() as session:
+            interrupted = await mark_interrupted(session, TrainingRun)
+            going_on = await session.scalars(_may_go_on(workplace.settings.keep_stopped_days))
     kept = {run_folder(run_id) for run_id in going_on}
-    workplace.store.remove_partial(keep=kept)
-    over = [run_id for run_id in known if run_folder(run_id) not in kept]
-    await asyncio.to_thread(_remove_checkpoints, workplace.store, over)
-    _remove_old_logs(workplace.settings.data_dir / "logs", keep=kept)
+    await asyncio.to_thread(_clear_away, workplace, known, kept)
     return interrupted
 
 
@@ -107,26 +111,32 @@ def _look_at(store: ArtifactStore) -> list[str]:
 
     Nobody waits long for a bucket that is away: another look comes soon.
     """
-    if not store.is_tidying_due():
-        return []
-    try:
-        store.forget_removed()
-        return store.runs_with_checkpoints()
-    except HeedError as error:
-        _log_untidy(error)
-        return []
+    with _as_far_as_possible():
+        if store.is_tidying_due():
+            store.forget_removed()
+            return store.runs_with_checkpoints()
+    return []
 
 
-def _remove_checkpoints(store: ArtifactStore, runs: Collection[str]) -> None:
-    try:
+def _clear_away(workplace: Workplace, runs: Collection[str], kept: Collection[str]) -> None:
+    """Folders, checkpoints and logs of runs that are not among the kept."""
+    with _as_far_as_possible():
+        workplace.store.remove_partial(keep=kept)
+    with _as_far_as_possible():
         for run_id in runs:
-            store.remove_checkpoints(run_id)
-    except HeedError as error:
-        _log_untidy(error)
+            if run_folder(run_id) not in kept:
+                workplace.store.remove_checkpoints(run_id)
+    with _as_far_as_possible():
+        _remove_old_logs(workplace.settings.data_dir / "logs", keep=kept)
 
 
-def _log_untidy(error: HeedError) -> None:
-    get_logger("trainer").warning("the artifact store was not tidied", error=error.detail)
+@contextmanager
+def _as_far_as_possible() -> Iterator[None]:
+    try:
+        yield
+    except (HeedError, OSError) as error:
+        told = error.detail if isinstance(error, HeedError) else str(error)
+        get_logger("trainer").warning("the artifact store was not tidied", error=told)
 
 
 def _may_go_on(keep_stopped_days: float) -> Select[uuid.UUID]:
@@ -136,7 +146,7 @@ def _may_go_on(keep_stopped_days: float) -> Select[uuid.UUID]:
         status.in_([RunStatus.QUEUED, RunStatus.RUNNING])
         | (col(TrainingRun.attempt) < col(TrainingRun.max_attempts))
         & (status == RunStatus.INTERRUPTED)
-        | status.in_([RunStatus.CANCELLED, RunStatus.FAILED])
+        | status.in_([RunStatus.CANCELLED, RunStatus.FAILED, RunStatus.INTERRUPTED])
         & (ended > func.now() - timedelta(days=keep_stopped_days))
     )
 

@@ -9,9 +9,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from shared.folders import make_private
+from shared.logs import get_logger
 
 KeepAfter = Callable[[BaseException], bool]
 
@@ -50,7 +52,10 @@ def held_and_removed(place: Path, keep_after: KeepAfter) -> Iterator[Path]:
 
 
 def remove_unheld(folders: Path, is_old: Callable[[Path], bool]) -> list[str]:
-    """Remove the old ones of the folders in a folder, but none that is held; their names."""
+    """Remove the old ones of the folders in a folder, but none that is held; their names.
+
+    One that the disk does not let us remove stays, and a warning says so.
+    """
     return [
         folder.name
         for folder in sorted(folders.glob("*"))
@@ -80,14 +85,19 @@ def _lock_new_folder(place: Path) -> int:
 def _remove_unlocked(folder: Path) -> bool:
     try:
         handle = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:  # somebody else removed it
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove(folder)
+        finally:
+            os.close(handle)
+    except (FileNotFoundError, BlockingIOError):  # somebody else removed it, or is at work there
         return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
+        _warn(folder, error.strerror)
         return False
-    else:
-        remove(folder)
-        return True
-    finally:
-        os.close(handle)
+    return True
+
+
+@cache  # one that stays is met at every look, which may be every two seconds
+def _warn(folder: Path, reason: str | None) -> None:
+    get_logger("artifacts").warning("a leftover stays", folder=str(folder), reason=reason)

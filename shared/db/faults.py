@@ -1,5 +1,6 @@
 """Tells an unreachable Postgres from every other failure."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,6 +23,7 @@ _LOST = (
     exc.TimeoutError,
 )
 
+_OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 _UNSTORABLE = (asyncpg.UntranslatableCharacterError, asyncpg.CharacterNotInRepertoireError)
 
 
@@ -53,16 +55,24 @@ def unstorable(error: BaseException) -> InvalidInput | None:
     return None
 
 
+def is_of_files(error: OSError) -> bool:
+    """Whether a file or a disk refused something; an OSError of a connection names no file."""
+    return error.filename is not None or error.errno in _OF_A_DISK
+
+
 @contextmanager
 def reaching_database() -> Iterator[None]:
     """Inside, every way of not reaching Postgres is raised as DatabaseUnavailable.
 
     A connect attempt fails as any OSError (a missing socket file, a name that does not resolve) or
-    as a timeout, which elsewhere mean something else; hence only inside this block.
+    as a timeout, which elsewhere mean something else; hence only inside this block. What is of
+    files is raised as it is.
     """
     try:
         yield
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError) as error:
+        if is_of_files(error):
+            raise
         raise database_unavailable() from None
     except (exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         if (known := unreachable(error)) is not None:

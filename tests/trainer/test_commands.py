@@ -1,5 +1,6 @@
 """The terminal commands around training, as people type them."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -12,10 +13,11 @@ import pytest
 from sqlalchemy import select
 
 from shared import registry
+from shared.contracts.values import RunStatus
 from shared.db.tables import AliasChange, Feedback, TrainingRun
 from shared.exports import exports_folder
 from shared.ids import new_id
-from shared.jobs import claim, enqueue, renew, start_foreground
+from shared.jobs import claim, enqueue, finish, keep_log, renew, start_foreground
 from shared.privacy import pseudonym
 from tests.support.commands import run_command
 
@@ -238,6 +240,22 @@ async def test_a_run_of_another_machine_is_shown_with_the_last_it_wrote(run, ses
         assert words in shown
     assert log.stdout == "one line\n"
     assert unknown.stderr.startswith("heed: There is no training run")
+
+
+async def test_a_log_is_followed_until_its_worker_has_stored_the_last_of_it(invoke, sessions):
+    async with sessions.begin() as session:
+        await enqueue(session, TrainingRun, kind="reward_transformer", params={})
+        found = await claim(session, TrainingRun, queues=["cpu"], owner="far:1")
+        await renew(session, found, log_uri="file://far/run.log", log_tail="one\n")
+    async with sessions.begin() as session:
+        await finish(session, found, RunStatus.SUCCEEDED)
+
+    following = asyncio.create_task(invoke("train", "log", found.id, "--follow"))
+    await asyncio.sleep(1.5)  # it has looked by then; storing before it looks would do no harm
+    async with sessions.begin() as session:
+        await keep_log(session, found, "one\ntwo\n--- end of attempt 1\n")
+
+    assert (await following).stdout == "one\ntwo\n--- end of attempt 1\n"
 
 
 async def test_a_rater_is_found_by_the_id_the_application_sent(

@@ -14,7 +14,14 @@ from services.trainer.eta import Eta
 from services.trainer.examples import PreferencePair, RewardDataset
 from services.trainer.progress import Reporter, stop_requested
 from services.trainer.recipes.transformer_reward import TransformerParams, fine_tune
-from services.trainer.run_logs import TailSender, log_uri, path_here, read_tail
+from services.trainer.run_logs import (
+    TailSender,
+    is_last,
+    last_tail,
+    log_uri,
+    path_here,
+    read_tail,
+)
 from services.trainer.transformer.judgements import collect_judgements, validation_split
 from services.trainer.work_folders import work_folder
 from services.trainer.workplace import open_workplace, run_folder, tidy
@@ -187,6 +194,26 @@ async def test_the_folder_of_a_cancelled_run_is_kept_for_some_days(sessions, set
     assert (is_kept_at_first, folder.exists()) == (True, False)
 
 
+async def test_a_run_that_was_killed_in_its_terminal_can_go_on(sessions, settings):
+    url = settings.database_url.get_secret_value()
+    async with sessions.begin() as session:
+        run = await jobs.start_foreground(
+            session, TrainingRun, kind="sft", params={}, owner="gone:1", created_by="me"
+        )
+        run.heartbeat_at = run.heartbeat_at.replace(year=2020)
+    async with open_workplace(settings, url) as workplace:
+        folder = workplace.store.root / ".partial" / run_folder(run.id)
+        folder.mkdir(parents=True)
+
+        [interrupted] = await tidy(workplace)
+        await tidy(workplace)
+
+    assert (interrupted.id, interrupted.status) == (run.id, "interrupted")
+    assert folder.exists()
+    async with sessions.begin() as session:
+        assert await jobs.resume(session, run.id) == "queued"
+
+
 def test_the_tail_of_a_log_has_whole_lines_and_the_last_state_of_a_bar(tmp_path: Path):
     path = tmp_path / "run.log"
     path.write_bytes(b"first\nsecond\n10%\r50%\r100%\nhalf a li\0ne \xff")
@@ -207,6 +234,17 @@ def test_the_tail_is_sent_when_it_grew_and_not_all_the_time(tmp_path: Path):
     told += [sender.due(6.0), sender.due(6.5)]
 
     assert told == ["one\n", None, "one\ntwo\n", None]
+
+
+@pytest.mark.parametrize("written", ["", "one\n", "one\nhalf a li"])
+def test_the_last_tail_of_an_attempt_says_so_on_a_line_of_its_own(tmp_path: Path, written: str):
+    path = tmp_path / "run.log"
+    path.write_text(written)
+
+    tail = last_tail(path, 2)
+
+    assert tail.splitlines() == [*written.splitlines(), "--- end of attempt 2"]
+    assert (is_last(tail, 2), is_last(tail, 1), is_last(written, 2)) == (True, False, False)
 
 
 def test_a_whole_log_is_read_where_it_lies_only(tmp_path: Path):

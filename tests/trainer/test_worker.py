@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from services.trainer.run_logs import path_here
+from services.trainer.worker import Worker
+from services.trainer.workplace import open_workplace
 from shared import jobs
 from shared.contracts.training import RunKind
 from shared.db.tables import TrainingRun
@@ -122,6 +124,24 @@ async def test_a_killed_child_costs_the_run_an_attempt_and_the_worker_nothing(
     assert run.status == "failed"
     assert "SIGKILL" in run.error
     assert worker.returncode is None
+
+
+async def test_a_machine_that_cannot_begin_a_run_costs_it_an_attempt_and_the_worker_nothing(
+    settings, enqueue, reached
+):
+    (settings.data_dir / "logs").touch()  # no folder, so no log can be opened there
+    async with open_workplace(settings, settings.database_url.get_secret_value()) as workplace:
+        worker = Worker(workplace)
+        working = asyncio.create_task(worker.work())
+
+        runs = [await enqueue(posts=0, max_attempts=1) for _ in range(2)]
+        ended = [await reached(run_id, lambda run: run.status == "failed") for run_id in runs]
+        is_at_work = not working.done()
+        worker.stop()
+        await working
+
+    assert is_at_work
+    assert all("could not do it: Not a directory" in run.error for run in ended)
 
 
 async def test_a_worker_that_is_told_to_stop_gives_its_run_back(enqueue, reached, start_worker):
