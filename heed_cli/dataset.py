@@ -158,11 +158,16 @@ async def _prepare(
 
 def _show_counts(dataset: "Dataset") -> None:
     counts = dataset.counts
-    for what in ("pairs", "rated", "aspects", "ties", "rankings", "steps", "groups"):
+    kinds = ["pairs", "rated", "aspects", "ties", "rankings", "steps", "groups"]
+    if counts.get("prompts_train") or counts.get("prompts_test"):  # nobody judged these
+        kinds.insert(-1, "prompts")
+    for what in kinds:
         aside = f", {counts[f'{what}_aside']} aside" if f"{what}_aside" in counts else ""
         held_out = counts[f"{what}_test"]
         say(f"    {what:<8} {counts[f'{what}_train']} train, {held_out} held out{aside}")
     say(f"    {counts['contradictions']} contradicting comparisons")
+    if left_out := dataset.filters.get("left_out"):
+        say(f"    {left_out} lines of the file left out: posts that they came from are gone")
     split = dataset.filters.get("split", {})
     if split.get("near_duplicates"):
         together, prompts = split["near_duplicates"], split["prompts"]
@@ -174,6 +179,7 @@ _WHAT: dict[str, str] = {
     "near_prompts": "held-out prompts with a near-duplicate that is trained on",
     "rows": "feedback rows on both sides",
     "near_copies": "held-out comparisons near-copied under another prompt",
+    "recorded": "recorded prompts with a near-duplicate on the other side",
     "responses": "held-out responses that are trained on",
     "near_responses": "held-out responses with a near-duplicate that is trained on",
     "contradictions": "judgements that others contradict",

@@ -20,14 +20,29 @@ from services.trainer.examples import (
     RatedAspects,
     RatedResponse,
     RatedStep,
+    RecordedPrompt,
     TiedPair,
 )
-from services.trainer.near_duplicates import Indices, connected, near_pairs, words_of
+from services.trainer.near_duplicates import (
+    Indices,
+    connected,
+    near_across,
+    near_clusters,
+    near_pairs,
+    words_of,
+)
 from services.trainer.splits import normalise_prompt
 from shared.contracts.values import Side
 
 One = TypeVar(
-    "One", PreferencePair, RatedResponse, RatedAspects, TiedPair, RankedResponses, RatedStep
+    "One",
+    PreferencePair,
+    RatedResponse,
+    RatedAspects,
+    TiedPair,
+    RankedResponses,
+    RatedStep,
+    RecordedPrompt,
 )
 
 # Short responses are alike by chance, and of very many comparisons of one prompt some will do.
@@ -36,7 +51,7 @@ MOST_OF_A_PROMPT = 4
 
 
 def judgements(evidence: Evidence) -> Iterator[Judgement]:
-    """Everything in the evidence that has a prompt group."""
+    """Everything in the evidence that somebody judged."""
     yield from evidence.pairs
     yield from evidence.rated
     yield from evidence.ties
@@ -46,7 +61,7 @@ def judgements(evidence: Evidence) -> Iterator[Judgement]:
 
 
 def cluster_groups(evidence: Evidence) -> dict[bytes, int]:
-    """The number of each prompt group's cluster."""
+    """The number of each judged prompt group's cluster."""
     prompts = {as_bytes(one.group): one.prompt for one in judgements(evidence)}
     place = {group: at for at, group in enumerate(prompts)}
     near = near_pairs([normalise_prompt(prompt) for prompt in prompts.values()])
@@ -56,6 +71,25 @@ def cluster_groups(evidence: Evidence) -> dict[bytes, int]:
     ]
     pairs = np.concatenate([near, np.array(copies, dtype=np.int64).reshape(-1, 2)])
     return dict(zip(prompts, connected(len(prompts), pairs).tolist(), strict=True))
+
+
+def asked_together(
+    recorded: Sequence[str], judged: Sequence[str]
+) -> list[tuple[list[int], set[int]]]:
+    """Clusters of recorded prompts, each with the judged prompts it is near, as places in both.
+
+    Judged prompts are clustered without them: what people merely asked neither joins two judged
+    prompts nor decides which words say nothing.
+    """
+    texts = [normalise_prompt(prompt) for prompt in recorded]
+    members: dict[int, list[int]] = defaultdict(list)
+    near: dict[int, set[int]] = defaultdict(set)
+    labels = near_clusters(texts).tolist()
+    for place, label in enumerate(labels):
+        members[label].append(place)
+    for one, other in near_across(texts, [normalise_prompt(prompt) for prompt in judged]).tolist():
+        near[labels[one]].add(other)
+    return [(places, near[label]) for label, places in members.items()]
 
 
 def near_copies(pairs: Sequence[PreferencePair]) -> list[tuple[PreferencePair, PreferencePair]]:
@@ -96,6 +130,7 @@ def renamed(evidence: Evidence, names: Mapping[bytes, bytes]) -> Evidence:
         rankings=_renamed(evidence.rankings, names),
         steps=_renamed(evidence.steps, names),
         aspects=_renamed(evidence.aspects, names),
+        prompts=_renamed(evidence.prompts, names),
         seqs=evidence.seqs,
     )
 

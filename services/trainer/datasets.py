@@ -9,6 +9,8 @@ Every kind of feedback ends as one of six kinds of lines (docs/datasets.md):
 - a tie of two responses;
 - a ranking of several, beside the pairs it implies;
 - a rated step of the reasoning behind a response.
+
+A seventh kind of line is no feedback: a prompt that nobody judged (services/trainer/recorded.py).
 """
 
 import uuid
@@ -27,6 +29,7 @@ from services.trainer.examples import (
     RatedAspects,
     RatedResponse,
     RatedStep,
+    RecordedPrompt,
     Scale,
     TiedPair,
     slices_in_common,
@@ -113,7 +116,7 @@ class StepRow(FeedbackRow):
 
 @dataclass
 class Evidence:
-    """What one snapshot holds, and the `seq` of every row version in it."""
+    """What one snapshot holds, and the `seq` of every row in it."""
 
     pairs: list[PreferencePair] = field(default_factory=list)
     rated: list[RatedResponse] = field(default_factory=list)
@@ -121,11 +124,12 @@ class Evidence:
     rankings: list[RankedResponses] = field(default_factory=list)
     steps: list[RatedStep] = field(default_factory=list)
     aspects: list[RatedAspects] = field(default_factory=list)
+    prompts: list[RecordedPrompt] = field(default_factory=list)
     seqs: set[int] = field(default_factory=set)
 
     @property
     def groups(self) -> dict[bytes, bool]:
-        """Every prompt group, and whether it has comparisons."""
+        """Every prompt group that was judged, and whether it has comparisons."""
         found = {as_bytes(one.group): False for one in self.rated}
         found |= {as_bytes(tie.group): False for tie in self.ties}
         found |= {as_bytes(step.group): False for step in self.steps}

@@ -3,7 +3,7 @@
 Everything a person said is here once as it was said (`rated`, `aspects`, `ties`, `rankings`,
 `steps`, and the pairs that come from a choice or a correction); pairs from ratings and rankings are
 derived, so that methods that know comparisons only, and the accuracy on held-out pairs, can use
-them too.
+them too. Beside the judgements stand recorded prompts that nobody judged, for policies.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -138,8 +138,22 @@ class RatedStep(Provenance):
     scale: Scale = "stars"
 
 
+@dataclass(frozen=True)
+class RecordedPrompt(Provenance):
+    """A prompt that an application recorded, and to which nobody judged a response.
+
+    Attributes:
+        row_id: the recorded interaction.
+    """
+
+    prompt: str
+    group: bytes | str
+    row_id: str
+
+
 Said = PreferencePair | RatedResponse | TiedPair | RankedResponses
 Judgement = Said | RatedAspects | RatedStep
+Entry = Judgement | RecordedPrompt
 
 
 @dataclass(frozen=True)
@@ -159,6 +173,8 @@ class RewardDataset:
     test_steps: Sequence[RatedStep] = ()
     train_aspects: Sequence[RatedAspects] = ()
     test_aspects: Sequence[RatedAspects] = ()
+    train_prompts: Sequence[RecordedPrompt] = ()
+    test_prompts: Sequence[RecordedPrompt] = ()
 
     @property
     def rated(self) -> list[RatedResponse]:

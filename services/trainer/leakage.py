@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from services.trainer.clusters import near_copies
+from services.trainer.clusters import asked_together, near_copies
 from services.trainer.examples import (
+    Entry,
     Judgement,
     PreferencePair,
     RatedAspects,
@@ -44,12 +45,14 @@ class Leaks:
         rows: feedback rows with something on both sides.
         near_copies: held-out comparisons that are a near-copy, as a whole, of one that is trained
             on under another prompt.
+        recorded: recorded prompts with a near-duplicate on the other side, recorded or judged.
     """
 
     prompts: Finding
     near_prompts: Finding
     rows: Finding
     near_copies: Finding
+    recorded: Finding
 
     def __bool__(self) -> bool:
         return any(found.count for found in vars(self).values())
@@ -96,6 +99,7 @@ def find_leaks(dataset: RewardDataset) -> Leaks:
         near_prompts=near_prompts,
         rows=_finding({row: {row} for one in test for row in rows_of(one) if row in rows}),
         near_copies=_copies(dataset),
+        recorded=_recorded_on_both_sides(dataset),
     )
 
 
@@ -119,6 +123,7 @@ def told(leaks: Leaks) -> str:
         "near_prompts": "prompts nearly",
         "rows": "feedback rows",
         "near_copies": "comparisons as near-copies under other prompts",
+        "recorded": "recorded prompts, exactly or nearly",
     }
     counts = {name: getattr(leaks, name).count for name in names}
     return ", ".join(f"{counts[name]} {what}" for name, what in names.items() if counts[name])
@@ -148,8 +153,8 @@ def held_out(dataset: RewardDataset) -> list[Judgement]:
     ]
 
 
-def rows_of(one: Judgement) -> tuple[str, ...]:
-    """The feedback rows that a judgement was made of."""
+def rows_of(one: Entry) -> tuple[str, ...]:
+    """The rows that an entry of a dataset was made of."""
     return one.row_ids if isinstance(one, PreferencePair) else (one.row_id,)
 
 
@@ -199,6 +204,19 @@ def _on_both_sides(
         text: rows for text, rows in test.items() if text not in train and label[text] in trained
     }
     return _finding(exact), _finding(near)
+
+
+def _recorded_on_both_sides(dataset: RewardDataset) -> Finding:
+    recorded = [*dataset.train_prompts, *dataset.test_prompts]
+    judged = [*trained_on(dataset), *held_out(dataset)]
+    held = {id(one) for one in (*dataset.test_prompts, *held_out(dataset))}
+    found: dict[str, set[str]] = {}
+    texts = [one.prompt for one in recorded], [one.prompt for one in judged]
+    for places, near in asked_together(*texts):
+        members: list[Entry] = [recorded[at] for at in places]
+        if len({id(one) in held for one in (*members, *(judged[at] for at in near))}) > 1:
+            found |= {row: {row} for one in members for row in rows_of(one)}
+    return _finding(found)
 
 
 def _copies(dataset: RewardDataset) -> Finding:

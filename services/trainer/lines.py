@@ -1,9 +1,9 @@
 """The text of a dataset: canonical JSON lines in one order, so that equal data has an equal hash.
 
-A snapshot holds six kinds of lines (`pair`, `rated`, `aspects`, `tie`, `ranking`, `step`), each of
-which says only what there is to say: what is empty or unknown is left out. A preferences file,
-which people and other tools read and write, holds prompt / chosen / rejected / metadata and a
-split.
+A snapshot holds six kinds of judgements (`pair`, `rated`, `aspects`, `tie`, `ranking`, `step`) and
+prompts that nobody judged (`prompt`). A line says only what there is to say: what is empty or
+unknown is left out. A preferences file, which people and other tools read and write, holds prompt /
+chosen / rejected / metadata and a split.
 """
 
 import json
@@ -13,12 +13,13 @@ from typing import Any
 
 from services.trainer.datasets import Evidence
 from services.trainer.examples import (
-    Judgement,
+    Entry,
     PreferencePair,
     RankedResponses,
     RatedAspects,
     RatedResponse,
     RatedStep,
+    RecordedPrompt,
     RewardDataset,
     TiedPair,
 )
@@ -38,6 +39,7 @@ _PLURAL = {
     "tie": "ties",
     "ranking": "rankings",
     "step": "steps",
+    "prompt": "prompts",
 }
 _READ: dict[str, Callable[..., Any]] = {
     "pair": PreferencePair,
@@ -46,6 +48,7 @@ _READ: dict[str, Callable[..., Any]] = {
     "tie": TiedPair,
     "ranking": RankedResponses,
     "step": RatedStep,
+    "prompt": RecordedPrompt,
 }
 _TUPLES = ("row_ids", "responses", "steps")
 _COUNTED = (*_PLURAL.values(), "groups")
@@ -58,15 +61,16 @@ def canonical(line: Line) -> str:
 
 def snapshot_lines(evidence: Evidence, sides: Sides) -> list[Line]:
     """Every line of a snapshot, in no particular order."""
-    kinds: dict[str, Sequence[Judgement]] = {
+    kinds: dict[str, Sequence[Entry]] = {
         "pair": evidence.pairs,
         "rated": evidence.rated,
         "aspects": evidence.aspects,
         "tie": evidence.ties,
         "ranking": evidence.rankings,
         "step": evidence.steps,
+        "prompt": evidence.prompts,
     }
-    return [_line(kind, one, sides) for kind, judgements in kinds.items() for one in judgements]
+    return [_line(kind, one, sides) for kind, entries in kinds.items() for one in entries]
 
 
 def in_order(lines: Iterable[Line]) -> list[str]:
@@ -75,7 +79,7 @@ def in_order(lines: Iterable[Line]) -> list[str]:
 
 
 def rows_of(line: Line) -> list[str]:
-    """The ids of the row versions that a line of a snapshot was made of."""
+    """The ids of the rows that a line of a snapshot was made of."""
     return line["row_ids"] if line["kind"] == "pair" else [line["row_id"]]
 
 
@@ -130,15 +134,11 @@ def preference_line(pair: PreferencePair, split: Side) -> Line:
     }
 
 
-def _line(
-    kind: str,
-    judgement: Judgement,
-    sides: Sides,
-) -> Line:
-    group = _hex(judgement.group)
-    said = {name: value for name, value in vars(judgement).items() if value not in (None, {}, ())}
+def _line(kind: str, entry: Entry, sides: Sides) -> Line:
+    group = _hex(entry.group)
+    said = {name: value for name, value in vars(entry).items() if value not in (None, {}, ())}
     if "slices" in said:
-        said["slices"] = dict(judgement.slices)
+        said["slices"] = dict(entry.slices)
     return said | {"kind": kind, "split": sides[bytes.fromhex(group)], "group": group}
 
 

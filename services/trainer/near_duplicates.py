@@ -16,6 +16,7 @@ Ullman 2020, "Mining of Massive Datasets", section 3.4 (the banding technique).
 import re
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import accumulate
 from unicodedata import category
 
 import numpy as np
@@ -66,6 +67,17 @@ def near_pairs(texts: Sequence[str]) -> Indices:
     return _Shingled(texts).verified()
 
 
+def near_across(texts: Sequence[str], others: Sequence[str]) -> Indices:
+    """Pairs of a text and one of the others that are near-duplicates, as places in both.
+
+    What more than half of either hold says nothing about which text it is. Shape (pairs, 2).
+    """
+    first = len(texts)
+    pairs = _Shingled([*texts, *others], parts=(first, len(others))).verified()
+    crossing = pairs[(pairs[:, 0] < first) & (pairs[:, 1] >= first)]
+    return np.asarray(crossing - np.array([0, first]), dtype=np.int64)
+
+
 def connected(count: int, pairs: Indices) -> Indices:
     """The number of each item's connected component, shape (count,)."""
     if not count:
@@ -98,14 +110,15 @@ def shingles_of(word: str) -> list[str]:
 class _Shingled:
     """Texts as sets of words, with what is needed to propose and to verify pairs."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str], parts: Sequence[int] = ()) -> None:
+        """Texts, and how many of them after one another are of one kind; none: all of them."""
         self._texts = texts
         self._number: dict[str, int] = {}
         self._words = [
             [self._number.setdefault(word, len(self._number)) for word in words_of(text)]
             for text in texts
         ]
-        self._drop_boilerplate()
+        self._drop_boilerplate(parts or (len(texts),))
         self._shingles = [frozenset(shingles_of(word)) for word in self._number]
 
     def verified(self) -> Indices:
@@ -117,14 +130,16 @@ class _Shingled:
         ]
         return np.array(found, dtype=np.int64).reshape(-1, 2)
 
-    def _drop_boilerplate(self) -> None:
-        count = len(self._texts)
-        if count < _BOILERPLATE_TEXTS:
-            return
-        held_by = np.bincount(
-            np.concatenate([np.array(words, dtype=np.int64) for words in self._words])
-        )
-        common = set(np.flatnonzero(held_by > _BOILERPLATE_SHARE * count).tolist())
+    def _drop_boilerplate(self, parts: Sequence[int]) -> None:
+        common = set[int]()
+        for start, count in zip(accumulate(parts, initial=0), parts, strict=False):
+            if count >= _BOILERPLATE_TEXTS:
+                held_by = np.bincount(
+                    np.concatenate(
+                        [np.array(words, dtype=np.int64) for words in self._words[start:][:count]]
+                    )
+                )
+                common.update(np.flatnonzero(held_by > _BOILERPLATE_SHARE * count).tolist())
         self._words = [
             [word for word in words if word not in common] or words for words in self._words
         ]

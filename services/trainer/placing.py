@@ -7,14 +7,22 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.trainer.clusters import cluster_groups, cluster_names, first_moments, renamed
-from services.trainer.datasets import Evidence, moment
+from services.trainer.clusters import (
+    asked_together,
+    cluster_groups,
+    cluster_names,
+    first_moments,
+    judgements,
+    renamed,
+)
+from services.trainer.datasets import Evidence, as_bytes, moment
 from services.trainer.lines import ASIDE, Sides
 from services.trainer.splits import (
     Clusters,
     choose_moment,
     fix_sides,
     kept_aside,
+    known_sides,
     sides_by_time,
 )
 from shared.contracts.values import Side
@@ -68,6 +76,8 @@ async def place(
             names its own sides; or a wanted split leaves one side empty, for good.
     """
     clusters = await asyncio.to_thread(cluster_groups, evidence)
+    # A file also names sides of lines that say nothing, or of whom nothing is left.
+    proposed = {group: side for group, side in (proposed or {}).items() if group in clusters}
     by_time = _by_time(evidence, clusters, splitting, proposed)
     sides = await fix_sides(
         session,
@@ -87,11 +97,59 @@ async def place(
     if by_time or proposed:
         _require_both_sides(placed, is_by_time=bool(by_time))
     names = cluster_names(clusters, placed)
+    if evidence.prompts:
+        asked = await _place_recorded(session, evidence, placed, splitting, project_id=project_id)
+        placed |= asked
+        names |= {group: group for group in asked}
+        aside |= {group for group, side in asked.items() if side == ASIDE}
     facts = _facts(clusters, splitting, "time" if by_time else "file" if proposed else "draw")
     facts |= {"kept_aside": len(aside), "leaking": len(twins - aside)}
     return Placed(
         renamed(evidence, names), {names[group]: side for group, side in placed.items()}, facts
     )
+
+
+async def _place_recorded(
+    session: AsyncSession,
+    evidence: Evidence,
+    judged: Sides,
+    splitting: Splitting,
+    *,
+    project_id: int,
+) -> dict[bytes, Side | str]:
+    """The places of recorded prompts: where those lie that they are near, else a draw of their own.
+
+    What is near to both sides is kept aside. Judged prompts were placed without them, so that they
+    take nothing from what is judged by.
+    """
+    recorded = {as_bytes(one.group): one.prompt for one in evidence.prompts}
+    others = {as_bytes(one.group): one.prompt for one in judgements(evidence)}
+    groups, others_groups = list(recorded), list(others)
+    together = await asyncio.to_thread(
+        asked_together, list(recorded.values()), list(others.values())
+    )
+    known = await known_sides(session, groups, project_id)
+    joined, clusters = dict[bytes, Side](), dict[bytes, int]()
+    aside = set[bytes]()
+    for number, (places, near) in enumerate(together):
+        members = [groups[place] for place in places]
+        sides: set[Side | str] = {known[group] for group in members if group in known}
+        sides |= {judged[others_groups[place]] for place in near}
+        if sides - {Side.TRAIN} and sides - {Side.TEST}:
+            aside.update(members)
+        else:
+            clusters |= dict.fromkeys(members, number)
+            joined |= {group: Side(side) for group in members for side in sides}
+    sides_of = await fix_sides(
+        session,
+        dict.fromkeys(clusters, False),
+        project_id=project_id,
+        test_share=splitting.test_share,
+        clusters=clusters,
+        proposed=joined,
+        may_leak=True,  # none does: a cluster has one side
+    )
+    return {**sides_of, **dict.fromkeys(aside, ASIDE)}
 
 
 def _by_time(

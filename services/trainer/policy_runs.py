@@ -22,6 +22,7 @@ from services.trainer.policies.opening import Opened, open_policy
 from services.trainer.policies.params import OnlineParams, PolicyParams
 from services.trainer.policies.policy_gates import judge_policy
 from services.trainer.policies.report import write_report
+from services.trainer.policies.resuming import checkpoints_of
 from services.trainer.policies.rewards import Rewards, judged_by
 from services.trainer.policies.sources import Sources, uses
 from services.trainer.policies.tuned import TunedPolicy
@@ -43,15 +44,17 @@ def make_policy(
         HeedError: it cannot be made.
     """
     require_tracker(params.report_to)
-    require_judged(dataset, params.min_rated)
+    if params.min_rated:
+        require_judged(dataset, params.min_rated)
     data, sources = policy_data(dataset), Sources(desk, threads=params.threads)
     reporter(0.02, "model", {})
     is_online = isinstance(params, OnlineParams)
     rewards = sources.rewards(params.reward, is_needed=is_online)
     source = sources.policy(params.base_model)
     opened = open_policy(source, params, folder / "tokenizer")
+    work = checkpoints_of(folder, source, rewards if is_online else None)
     asked = Tuning(
-        desk.request.kind, params, data, source, _checkpoints(folder),
+        desk.request.kind, params, data, source, work,
         rewards=sources.located(rewards),
         key=desk.workplace.settings.reward_key.get_secret_value(),
     )  # fmt: skip
@@ -112,12 +115,6 @@ def _tracked(desk: Desk, name: str, reporter: Reporter) -> Iterator[None]:
     finally:
         if tracker is not None:
             tracker.close()
-
-
-def _checkpoints(folder: Path) -> Path:
-    work = folder / "checkpoints"
-    work.mkdir(exist_ok=True)
-    return work
 
 
 def _gold(sources: Sources, dataset: RewardDataset, params: PolicyParams) -> Judge | None:

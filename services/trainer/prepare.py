@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.trainer.datasets import Evidence, short_texts
 from services.trainer.examples import PreferencePair, RewardDataset
+from services.trainer.file_rows import named_rows
 from services.trainer.lines import canonical
 from services.trainer.near_duplicates import near_clusters
 from services.trainer.snapshots import preference_lines, write_lines
@@ -64,7 +65,8 @@ def evidence_of_file(path: Path, group_of: GroupOf) -> tuple[Evidence, dict[byte
     """The comparisons of a preferences file, and the sides it names for its prompt groups.
 
     A file that holds nothing out names no sides: without a test side no model could be judged.
-    Agent and task are taken from the metadata, to be reported on separately.
+    Agent and task are taken from the metadata, to be reported on separately. Each pair names its
+    line, and then the posts that the line names (see `file_rows.follow_rows`).
 
     Raises:
         InvalidInput: see `read_preferences`.
@@ -78,7 +80,7 @@ def evidence_of_file(path: Path, group_of: GroupOf) -> tuple[Evidence, dict[byte
             rejected=line.rejected,
             group=group_of(line.prompt),
             weight=_weight(line.metadata),
-            row_ids=(f"line:{at}",),
+            row_ids=(f"line:{at}", *named_rows(line.metadata)),
             slices=short_texts({name: line.metadata.get(name) for name in ("agent", "task")}),
         )
         for at, line in lines.items()

@@ -19,11 +19,14 @@ from sqlmodel import col
 
 from services.trainer.desk import Desk
 from services.trainer.examples import RewardDataset
+from services.trainer.file_rows import follow_rows
+from services.trainer.gates import undecided
 from services.trainer.leakage import require_no_leaks
 from services.trainer.made import Made
 from services.trainer.memory import memory_explained
-from services.trainer.methods import maker_of, params_of
+from services.trainer.methods import Params, maker_of, params_of
 from services.trainer.placing import Splitting
+from services.trainer.policies.params import OnlineParams
 from services.trainer.prepare import evidence_of_file
 from services.trainer.progress import Reporter, beat
 from services.trainer.queries import find_dataset
@@ -33,12 +36,14 @@ from services.trainer.splits import group_by_secret
 from services.trainer.work_folders import work_folder
 from services.trainer.workplace import code_version
 from shared import registry
+from shared.artifacts import ArtifactStore
 from shared.contracts.values import RunStatus
 from shared.db.columns import Json
 from shared.db.tables import Dataset, Lineage, ModelVersion, TrainingRun
 from shared.errors import ArtifactError
 from shared.jobs import finish, renew
-from shared.lineage import dataset_node, model_node
+from shared.lineage import dataset_node, keep_erasures_waiting, model_node
+from shared.logs import get_logger
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def execute(desk: Desk, reporter: Reporter) -> Finished:
     with _beating(desk, reporter):
         reporter(0.0, "dataset", {})
         params = params_of(desk.request, desk.workplace)  # before anything is frozen for good
-        frozen = desk.transact(lambda session: _dataset_of(session, desk, params.min_rated))
+        frozen = desk.transact(lambda session: _dataset_of(session, desk, params))
         dataset = load_frozen(desk, frozen)
         if "split" not in frozen.filters:  # else it was frozen without leaks, or knowingly
             require_no_leaks(dataset)
@@ -98,14 +103,33 @@ def _gate_and_record(
     split: Json | None,
 ) -> Finished:
     """Judge against the live model, again if another one went live in the meantime."""
-    store = desk.workplace.store
     while True:
         live = desk.transact(lambda session: _live(session, artifact))
-        gate = made.judge(store.path(artifact.uri), store.path(live.uri) if live else None, split)
+        gate = _gate(desk.workplace.store, artifact, live, made, split)
         judged = _Judged(artifact, live, gate, dataset.snapshot_hash, made.used)
         finished = desk.transact(partial(_record, desk=desk, judged=judged))
         if finished is not None:
             return finished
+
+
+def _gate(
+    store: ArtifactStore,
+    artifact: registry.NewVersion,
+    live: ModelVersion | None,
+    made: Made,
+    split: Json | None,
+) -> Json:
+    """The gate's report; over a live model whose files are missing a person has to decide."""
+    candidate = store.path(artifact.uri)
+    if live is None:
+        return made.judge(candidate, None, split)
+    try:
+        champion = store.path(live.uri)
+    except ArtifactError as error:
+        told = f"the live model {live.name}@{live.version} cannot be loaded: {error.detail}"
+        get_logger("trainer").warning("not judged by the live model", why=told)
+        return undecided(made.judge(candidate, None, split), told)
+    return made.judge(candidate, champion, split)
 
 
 @dataclass(frozen=True)
@@ -142,6 +166,7 @@ async def _record(session: AsyncSession, *, desk: Desk, judged: _Judged) -> Fini
         session,
         desk.run,
         RunStatus.SUCCEEDED,
+        error=None,  # of an earlier attempt
         metrics={**artifact.metrics, "gate": gate},
         progress={"fraction": 1.0, "stage": "done", "numbers": {}},
         dataset_id=artifact.dataset_id,
@@ -190,10 +215,10 @@ async def _live(session: AsyncSession, artifact: registry.NewVersion) -> ModelVe
     return await registry.champion(session, artifact.name, artifact.project_id)
 
 
-async def _dataset_of(session: AsyncSession, desk: Desk, least: int) -> Dataset:
+async def _dataset_of(session: AsyncSession, desk: Desk, params: Params) -> Dataset:
     """The dataset an earlier attempt froze, else a new one; a retry learns from the same rows.
 
-    One of fewer than `least` judgements is refused.
+    One of too few judgements is refused. Only who writes responses is given unjudged prompts.
     """
     run_id = desk.run.id
     known = await session.scalar(
@@ -207,14 +232,22 @@ async def _dataset_of(session: AsyncSession, desk: Desk, least: int) -> Dataset:
         test_newest=desk.request.test_newest,
         allow_near_duplicates=desk.request.allow_near_duplicates,
     )
-    freezing = desk.workplace.freezing(desk.run.created_by, min_judged=least, splitting=splitting)
+    freezing = desk.workplace.freezing(
+        desk.run.created_by,
+        min_judged=params.min_rated,
+        recorded_prompts=params.recorded_prompts if isinstance(params, OnlineParams) else 0,
+        splitting=splitting,
+    )
     if desk.request.dataset_file is None:
         dataset = await freeze_feedback(session, freezing)
     else:
         path = Path(desk.request.dataset_file)
         group_of = group_by_secret(freezing.secret, desk.run.project_id)
         evidence, sides = evidence_of_file(path, group_of)
+        await keep_erasures_waiting(session)
+        left_out = await follow_rows(session, evidence, desk.run.project_id)
         dataset = await freeze(session, freezing, evidence, name=path.name, proposed=sides)
+        dataset.filters = {**dataset.filters, "left_out": left_out}
     await renew(session, desk.run, dataset_id=dataset.id)
     return dataset
 

@@ -31,6 +31,7 @@ from services.trainer.queries import (
     trainable_preferences,
     trainable_steps,
 )
+from services.trainer.recorded import add_recorded_prompts
 from services.trainer.splits import group_by_secret
 from shared.artifacts import ArtifactStore, file_sha256
 from shared.contracts.values import Event, Side
@@ -46,7 +47,8 @@ class Freezing:
     """What a snapshot is made with: its store, how prompts are grouped and split, the cipher.
 
     A snapshot of fewer than `min_judged` judgements or `min_pairs` comparisons is refused before
-    anything is stored.
+    anything is stored. One of what people posted takes in up to `recorded_prompts` prompts of
+    interactions that nobody judged.
     """
 
     store: ArtifactStore
@@ -56,6 +58,7 @@ class Freezing:
     created_by: str | None = None
     min_judged: int = 0
     min_pairs: int = 0
+    recorded_prompts: int = 0
 
 
 async def freeze_feedback(
@@ -75,6 +78,14 @@ async def freeze_feedback(
     steps = await trainable_steps(session, project_id, freezing.cipher)
     group_of = group_by_secret(freezing.secret, project_id)
     evidence = await asyncio.to_thread(collect_evidence, feedback, preferences, group_of, steps)
+    await add_recorded_prompts(
+        session,
+        evidence,
+        most=freezing.recorded_prompts,
+        project_id=project_id,
+        cipher=freezing.cipher,
+        group_of=group_of,
+    )
     dataset = await freeze(session, freezing, evidence, name=name)
     dataset.watermark = watermark
     return dataset

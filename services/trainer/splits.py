@@ -144,7 +144,7 @@ async def fix_sides(
     await session.execute(
         select(func.pg_advisory_xact_lock(func.hashtextextended(f"prompt-groups:{project_id}", 0)))
     )
-    known = await _known_sides(session, groups, project_id)
+    known = await known_sides(session, groups, project_id)
     together = clusters or {group: at for at, group in enumerate(groups)}
     if not may_leak:
         _refuse_leaks(known, proposed or {}, together)
@@ -224,9 +224,10 @@ def _draw(members: Sequence[bytes]) -> bytes:
     return members[0] if len(members) == 1 else sha256(b"".join(sorted(members))).digest()
 
 
-async def _known_sides(
+async def known_sides(
     session: AsyncSession, groups: Iterable[bytes], project_id: int
 ) -> dict[bytes, Side]:
+    """The sides of those groups that have one already."""
     wanted = literal(list(groups), ARRAY(BYTEA))
     rows = await session.execute(
         select(col(PromptGroup.group_hash), col(PromptGroup.side)).where(

@@ -53,6 +53,7 @@ class Workplace:
         *,
         min_judged: int = 0,
         min_pairs: int = 0,
+        recorded_prompts: int = 0,
         splitting: Splitting | None = None,
     ) -> Freezing:
         """How this deployment freezes datasets; split by its settings, or as wished."""
@@ -64,6 +65,7 @@ class Workplace:
             created_by=created_by,
             min_judged=min_judged,
             min_pairs=min_pairs,
+            recorded_prompts=recorded_prompts,
         )
 
 

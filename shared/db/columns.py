@@ -28,7 +28,8 @@ NAMES = {
 metadata: MetaData = SQLModel.metadata
 metadata.naming_convention = NAMES
 
-# One sequence numbers every row version of feedback and preferences, so that one bitmap names both.
+# One sequence numbers every row version of feedback and preferences and every recorded interaction,
+# so that one bitmap names them all.
 ROW_SEQ = Sequence("rlhf_row_seq", metadata=metadata)
 
 Json = dict[str, Any]

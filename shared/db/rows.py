@@ -44,11 +44,8 @@ class Numbered(SQLModel):
     created_at: datetime = now_field()
 
 
-class RowVersion(SQLModel):
-    """What every version of a feedback or preference row carries.
-
-    `seq` numbers the version; `xid` is its transaction; `id` is the post that wrote it.
-    """
+class Sequenced(SQLModel):
+    """A row that datasets can name by a bit: `seq` numbers it, or one version of it."""
 
     seq: int = Field(
         default=None,
@@ -56,6 +53,14 @@ class RowVersion(SQLModel):
         sa_type=BigInteger,
         nullable=False,
     )
+
+
+class RowVersion(Sequenced):
+    """What every version of a feedback or preference row carries.
+
+    `xid` is its transaction; `id` is the post that wrote it.
+    """
+
     xid: int = xid_field()
     created_at: datetime = now_field()
 

@@ -116,12 +116,13 @@ class Receipt(SQLModel, table=True):
     created_at: datetime = now_field()
 
 
-class InteractionRecord(rows.Origin, rows.Stored, table=True):
+class InteractionRecord(rows.Sequenced, rows.Origin, rows.Stored, table=True):
     """A recorded exchange; the view `rlhf_interactions` adds its latest stars and comment."""
 
     __tablename__ = "rlhf_interaction_records"
     __table_args__ = (
         UniqueConstraint("project_id", "interaction_id"),
+        UniqueConstraint("seq"),
         Index("ix_interactions_of_session", "project_id", "session_id", "agent_name", "timestamp"),
         Index(None, "project_id", "created_at", "id"),
         rows.subjects_index("rlhf_interaction_records"),

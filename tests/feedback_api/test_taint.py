@@ -199,3 +199,47 @@ async def test_an_erasure_whose_attempts_all_failed_is_tried_again(sessions, dat
     async with sessions() as session:
         (job,) = await session.scalars(select(Job))
     assert (job.status, job.attempt, job.max_attempts) == ("queued", 8, 16)
+
+
+async def test_a_policy_waits_for_its_reward_and_begins_again_where_it_began(
+    sessions, live_model, dataset_id, erase
+):
+    """Its base is clean; `policy@champion` means itself by now; its reward is tainted as well."""
+    reward = await live_model(dataset_id)
+    async with sessions.begin() as session:
+        versions = []
+        for parents in ((), (dataset_node(dataset_id), model_node(reward))):
+            params = {"kind": "ppo", "recipe": {"base_model": "policy@champion"}}
+            run = TrainingRun(id=new_id(), kind="ppo", params=params, queue="foreground")
+            session.add(run)
+            new = registry.NewVersion(
+                kind="policy", sha256="0" * 64, uri="artifact://1/models/0", metrics={},
+                run_id=run.id, dataset_id=None, name="policy",
+            )  # fmt: skip
+            versions.append(await registry.register_version(session, new))
+            node = model_node(versions[-1].id)
+            known = [*parents, *(model_node(one.id) for one in versions[:-1])]
+            session.add_all(Lineage(child=node, parent=one) for one in known)
+        await registry.promote(session, versions[-1].id, verdict=PASSED)
+
+    async def queued() -> list[tuple[str, str]]:
+        async with sessions() as session:
+            runs = select(TrainingRun).where(col(TrainingRun.created_by) == "erasure")
+            return [
+                (run.kind, run.params["recipe"].get("base_model"))
+                for run in await session.scalars(runs.order_by(col(TrainingRun.id)))
+            ]
+
+    await erase(RETRAIN)
+    before = await queued()
+    async with sessions.begin() as session:
+        clean = registry.NewVersion(
+            kind="embedding", sha256="1" * 64, uri="artifact://1/models/1", metrics={},
+            run_id=None, dataset_id=None,
+        )  # fmt: skip
+        trained = await registry.register_version(session, clean)
+        await registry.promote(session, trained.id, verdict=PASSED)
+    await apply(sessions, RETRAIN)
+
+    assert before == [("reward_embedding", None)]
+    assert await queued() == [*before, ("ppo", "policy@1")]

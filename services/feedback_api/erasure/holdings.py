@@ -9,7 +9,7 @@ of it; the interaction itself too.
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from asyncpg import LockNotAvailableError
 from sqlalchemy import ColumnElement, Row, Select, any_, literal, null, select, text
@@ -54,32 +54,40 @@ class Person:
     pseudonym: str
 
 
+class Recorded(NamedTuple):
+    """A recorded exchange: the id its client gave it, and its number in datasets."""
+
+    interaction_id: str
+    seq: int
+
+
 @dataclass
 class Held:
     """What was found.
 
     Attributes:
         versions: of each table or history, the `seq` of every row version by its id.
-        interactions: recorded exchanges, their client's id by row id.
+        interactions: recorded exchanges by row id.
         chats: ids of all exchanges concerned, recorded or not.
         bereft: versions that stay and whose texts were those of an interaction that goes.
     """
 
     versions: dict[str, dict[uuid.UUID, int]] = field(default_factory=dict)
-    interactions: dict[uuid.UUID, str] = field(default_factory=dict)
+    interactions: dict[uuid.UUID, Recorded] = field(default_factory=dict)
     chats: set[str] = field(default_factory=set)
     bereft: dict[uuid.UUID, int] = field(default_factory=dict)
 
     @property
     def seqs(self) -> list[int]:
-        """The number of every row version that must leave the datasets, ascending."""
+        """The number of everything that must leave the datasets, ascending."""
         going = (seq for found in self.versions.values() for seq in found.values())
-        return sorted({*going, *self.bereft.values()})
+        recorded = (one.seq for one in self.interactions.values())
+        return sorted({*going, *recorded, *self.bereft.values()})
 
     @property
     def row_ids_in_datasets(self) -> list[uuid.UUID]:
-        """The id of every row version that must leave the datasets."""
-        return [*self.row_ids, *self.bereft]
+        """The id of everything that must leave the datasets."""
+        return [*self.row_ids, *self.interactions, *self.bereft]
 
     @property
     def row_ids(self) -> list[uuid.UUID]:
@@ -210,12 +218,25 @@ async def _of_subject(session: AsyncSession, person: Person) -> Held:
                 held.add(place, row.id, row.seq)
     for chats in portions(sorted(held.chats)):
         named = col(InteractionRecord.interaction_id) == any_(texts(chats))
-        statement = select(col(InteractionRecord.id), col(InteractionRecord.interaction_id)).where(
+        statement = recorded_rows().where(
             col(InteractionRecord.project_id) == person.project_id, named
         )
-        recorded = (await session.execute(statement)).all()
-        held.interactions |= {row.id: row.interaction_id for row in recorded}
+        held.interactions |= await read_recorded(session, statement)
     return held
+
+
+def recorded_rows() -> Select[uuid.UUID, str, int]:
+    """What `read_recorded` reads of recorded exchanges."""
+    record = InteractionRecord
+    return select(col(record.id), col(record.interaction_id), col(record.seq))
+
+
+async def read_recorded(
+    session: AsyncSession, statement: Select[uuid.UUID, str, int]
+) -> dict[uuid.UUID, Recorded]:
+    """Recorded exchanges by their row id."""
+    found = await session.execute(statement)
+    return {row_id: Recorded(name, seq) for row_id, name, seq in found}
 
 
 def _recorded_about(person: Person) -> Select[str]:

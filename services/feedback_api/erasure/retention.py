@@ -16,7 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
 from services.feedback_api.config import RetainedTable
-from services.feedback_api.erasure.holdings import Held, hold, portions, texts
+from services.feedback_api.erasure.holdings import (
+    Held,
+    hold,
+    portions,
+    read_recorded,
+    recorded_rows,
+    texts,
+)
 from services.feedback_api.erasure.recording import Cause, record
 from services.feedback_api.erasure.removal import remove_held
 from shared.contracts.values import ErasureKind
@@ -120,14 +127,13 @@ async def _find_interactions(session: AsyncSession, project_id: int, before: dat
     """Feedback on them stays, without their texts: no dataset may keep these for it."""
     recorded = InteractionRecord
     statement = (
-        select(col(recorded.id), col(recorded.interaction_id))
+        recorded_rows()
         .where(col(recorded.project_id) == project_id, col(recorded.created_at) < before)
         .order_by(col(recorded.created_at), col(recorded.id))
         .limit(AT_ONCE)
     )
-    found = (await session.execute(statement)).all()
-    held = Held(interactions={row.id: row.interaction_id for row in found})
-    held.chats.update(held.interactions.values())
+    held = Held(interactions=await read_recorded(session, statement))
+    held.chats.update(one.interaction_id for one in held.interactions.values())
     for table in (Feedback, FeedbackHistory):
         for chats in portions(sorted(held.chats)):
             borrowed = select(col(table.id), col(table.seq)).where(

@@ -6,7 +6,12 @@ Prompts that are held out are never trained on; every side keeps its own.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
+from services.trainer.examples import (
+    PreferencePair,
+    RatedResponse,
+    RecordedPrompt,
+    RewardDataset,
+)
 from shared.errors import NotEnoughData
 from shared.ml.scorer import Pair
 
@@ -19,10 +24,11 @@ class PolicySide:
     """One side of a dataset, every text once.
 
     Attributes:
-        demonstrations: responses worth imitating: chosen, corrected, or rated four stars and more.
+        demonstrations: responses worth imitating: chosen, corrected, or rated four stars and more,
+            and never rejected for another one.
         pairs: comparisons.
         liked, disliked: responses rated four stars and more, or two and less; thumbs are 5 and 1.
-        prompts: everything people judged responses to.
+        prompts: everything people judged responses to, then what was asked and nobody judged.
     """
 
     demonstrations: Sequence[Pair]
@@ -47,30 +53,44 @@ def policy_data(dataset: RewardDataset) -> PolicyData:
     Raises:
         NotEnoughData: one side has no prompt.
     """
-    train = _side(dataset.train_pairs, dataset.train_rated)
-    held = _side(dataset.test_pairs, dataset.test_rated)
+    train = _side(dataset.train_pairs, dataset.train_rated, dataset.train_prompts)
+    held = _side(dataset.test_pairs, dataset.test_rated, dataset.test_prompts)
     if not train.prompts or not held.prompts:
         raise NotEnoughData(
             "A policy needs prompts to train on and held-out prompts to be judged by, and one of "
-            "them is missing; collect feedback on more prompts."
+            "them is missing; collect feedback on more prompts, or record more interactions for a "
+            "recipe that writes its own responses."
         )
     return PolicyData(train, held, dataset.snapshot_hash)
 
 
-def _side(pairs: Sequence[PreferencePair], rated: Sequence[RatedResponse]) -> PolicySide:
+def prompts_of(
+    pairs: Sequence[PreferencePair],
+    rated: Sequence[RatedResponse],
+    recorded: Sequence[RecordedPrompt],
+) -> list[str]:
+    """The prompts of one side, each once."""
+    found = [one.prompt for one in pairs] + [one.prompt for one in rated]
+    return list(dict.fromkeys([*found, *(one.prompt for one in recorded)]))
+
+
+def _side(
+    pairs: Sequence[PreferencePair],
+    rated: Sequence[RatedResponse],
+    recorded: Sequence[RecordedPrompt],
+) -> PolicySide:
     wanted = [pair for pair in pairs if pair.source != "rating"]
     liked = [Pair(one.prompt, one.response) for one in rated if one.rating >= GOOD]
     disliked = [Pair(one.prompt, one.response) for one in rated if one.rating <= BAD]
     both = set(liked) & set(disliked)  # people disagree: an example of neither
     chosen = [pair.sides[0] for pair in wanted]
+    rejected = {pair.sides[1] for pair in wanted}
     return PolicySide(
-        demonstrations=_once([*chosen, *liked], without=both),
+        demonstrations=_once([*chosen, *liked], without=both | rejected),
         pairs=list(pairs),
         liked=_once(liked, without=both),
         disliked=_once(disliked, without=both),
-        prompts=list(
-            dict.fromkeys([*(one.prompt for one in pairs), *(one.prompt for one in rated)])
-        ),
+        prompts=prompts_of(pairs, rated, recorded),
     )
 
 

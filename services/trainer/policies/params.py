@@ -24,7 +24,7 @@ class PolicyParams(BaseModel):
     threads: int = Field(1, ge=1, description="Processor threads; one for tiny models.")
     logging_steps: int = Field(10, ge=1, description="Optimizer steps between two reports.")
     save_steps: int = Field(50, ge=1, description="Checkpoint so often.")
-    min_rated: int = Field(50, ge=2, description="Fewest judgements in the dataset.")
+    min_rated: int = Field(50, ge=0, description="Fewest judgements in the dataset.")
     report_to: str = Field(
         "none", description="Trackers beside the run's row: tensorboard, mlflow, wandb."
     )
@@ -53,7 +53,13 @@ class OnlineParams(PolicyParams):
         gt=0,
         description="End once the policy is this far from its start, nats a response.",
     )
+    recorded_prompts: int = Field(
+        1000,
+        ge=0,
+        description="Prompts of the newest interactions that nobody judged, at most; beside those "
+        "of judged responses.",
+    )
 
-    def batches(self, prompts: int) -> int:
-        """Batches of new responses in the whole run, over so many prompts."""
-        return self.steps or self.epochs * max(1, math.ceil(prompts / self.batch_size))
+    def batches(self, prompts: int, at_once: int) -> int:
+        """Batches of new responses in the whole run, each to `at_once` of so many prompts."""
+        return self.steps or math.ceil(self.epochs * prompts / at_once)

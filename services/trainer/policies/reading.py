@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from services.trainer.policies.artifact import is_policy, read_policy
+from services.trainer.policies.data import prompts_of
 from services.trainer.policies.page import ReadSample
 from services.trainer.policies.samples import reference, unseal
 from services.trainer.queries import find_dataset
@@ -112,8 +113,7 @@ async def samples_of(workplace: Workplace, policy: StoredPolicy) -> list[ReadSam
     async with workplace.sessions.begin() as session:
         dataset = await find_dataset(session, version.dataset_id, version.project_id)
         frozen = await asyncio.to_thread(load_dataset, dataset, workplace.store)
-        prompts = {one.prompt for one in frozen.test_pairs}
-        prompts |= {one.prompt for one in frozen.test_rated}
+        prompts = prompts_of(frozen.test_pairs, frozen.test_rated, frozen.test_prompts)
         known = {reference(prompt, workplace.secret): prompt for prompt in prompts}
         found = [
             ReadSample(one, report.rows[one.row], *_opened(one.sealed, prompt, workplace.secret))
