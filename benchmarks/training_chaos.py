@@ -1,6 +1,6 @@
 """Does every training run end once, with the same weights, whatever is killed while it trains?
 
-Two workers on one Postgres take runs of a tiny transformer. While a run trains, at moments of
+Two workers on one Postgres take runs of a tiny transformer or policy. While a run trains, at moments of
 chance: its own process is killed with SIGKILL, or its worker, or the postmaster; or the run is
 cancelled and resumed. Then its weights are compared with those of a run that nothing disturbed.
 Claims of a dead worker run out after a minute, and crashed attempts wait; neither is waited for.
@@ -41,6 +41,7 @@ from shared.db.faults import reaching_database
 from shared.db.tables import ModelVersion, Preference, TrainingRun
 from shared.errors import Conflict, DatabaseUnavailable
 from tests.support.tiny_bert import save_tiny_bert
+from tests.support.tiny_policy import save_tiny_policy
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
@@ -219,9 +220,11 @@ def watched(place: Place, run_id: uuid.UUID) -> Iterator[None]:
 
 
 def request_of(kind: RunKind, data_dir: Path, *, epochs: int) -> TrainingRequest:
-    """What is trained: a tiny transformer with many checkpoints, or the embedding model."""
+    """What is trained: something tiny with many checkpoints, or the embedding model, with none."""
     if kind is RunKind.REWARD_EMBEDDING:
         return TrainingRequest(kind=kind)
+    if kind.is_policy:
+        return TrainingRequest(kind=kind, recipe=_policy(kind, data_dir, steps=3 * epochs))
     model = save_tiny_bert(data_dir / "tiny bert")
     recipe = {
         "base_model": str(model), "epochs": epochs, "batch_size": 4, "learning_rate": 3e-3,
@@ -229,6 +232,19 @@ def request_of(kind: RunKind, data_dir: Path, *, epochs: int) -> TrainingRequest
         "patience": 99,
     }  # fmt: skip
     return TrainingRequest(kind=kind, recipe=recipe)
+
+
+def _policy(kind: RunKind, data_dir: Path, *, steps: int) -> dict[str, Any]:
+    """A policy that writes its own responses and is asked for short ones."""
+    if kind not in (RunKind.PPO, RunKind.GRPO, RunKind.RLOO):
+        raise typer.BadParameter(f"{kind.value} is not disturbed here; try ppo, grpo or rloo.")
+    model = save_tiny_policy(data_dir / "tiny policy")
+    groups = {"mini_batch_size": 4} if kind is RunKind.PPO else {"group_size": 4}
+    return {
+        "base_model": str(model), "reward": ["length:2-4"], "steps": steps, "batch_size": 8,
+        "learning_rate": 1e-3, "max_response_tokens": 12, "save_steps": 2, "logging_steps": 2,
+        "evaluate_prompts": 4, "threads": 1, "seed": 1, **groups,
+    }  # fmt: skip
 
 
 @contextmanager

@@ -101,7 +101,8 @@ def train(
     """Fine-tune on a dataset's train side, judge on its test side, and store the artifact.
 
     Checkpoints lie beside `output` in `<output>.checkpoints`; a run that was killed goes on from
-    the newest whole one, and the folder is removed at the end.
+    the newest whole one. They stay for whoever stores the artifact to remove, so that a kill
+    before that costs no training.
 
     Args:
         dataset: what people said, split by prompt group.
@@ -164,9 +165,7 @@ def train(
             (stage / name).write_bytes(content)
         plot_progress(stage, tuned.history)
 
-    trained = store_reward(output, draft, evaluation, fill=fill, secret=secret)
-    shutil.rmtree(work)
-    return trained
+    return store_reward(output, draft, evaluation, fill=fill, secret=secret)
 
 
 def _items(

@@ -1,6 +1,7 @@
 """Two processes tune one policy, stop together and go on; `make test-ray` runs what takes long."""
 
 import asyncio
+import json
 import signal
 import time
 from collections.abc import Callable
@@ -19,9 +20,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
-async def posts(insert, polite) -> None:
-    """What people said."""
-    await insert(*polite())
+async def posts(insert, polite, feedback) -> None:
+    """What people said: comparisons, and thumbs."""
+    await insert(*polite(), *(feedback(thumbs=("up", "down")[at % 2]) for at in range(60)))
 
 
 @pytest.fixture
@@ -63,8 +64,10 @@ def is_alive(pid: int) -> bool:
     [
         (RunKind.SFT, {}),
         (RunKind.DPO, {}),
+        (RunKind.KTO, {}),
         (RunKind.PPO, {"steps": 4, "mini_batch_size": 2}),
         (RunKind.GRPO, {"steps": 2, "group_size": 4}),
+        (RunKind.RLOO, {"steps": 2, "group_size": 4}),
     ],
     ids=lambda asked: asked[0].value,
 )
@@ -79,6 +82,29 @@ async def test_two_processes_leave_one_policy(asked, sessions, request_of, claim
         version = await session.get(ModelVersion, found.model_version_id)
     assert (ending, found.status, found.error) == (0, "succeeded", None)
     assert version.kind == "policy"
+
+
+async def test_two_processes_go_on_from_the_step_to_which_trl_has_come(
+    sessions, request_of, claimed, start, capfd
+):
+    run = await claimed(request_of(RunKind.SFT, epochs=40, logging_steps=1))
+    process = await start(run)
+    async with asyncio.timeout(300):
+        while True:
+            async with sessions() as session:
+                at = (await session.get_one(TrainingRun, run.id)).progress.get("step", 0)
+            if at >= 3:
+                break
+            await asyncio.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        stopped = await process.wait()
+        capfd.readouterr()
+        ended = await (await start(run)).wait()
+
+    told = [line for line in capfd.readouterr().err.splitlines() if "from a checkpoint" in line]
+    assert (stopped, ended) == (EXIT_STOPPED, 0)
+    assert len(told) == 2  # each of them says so
+    assert all(json.loads(line)["step"] >= at for line in told)
 
 
 async def test_both_processes_save_one_checkpoint_and_go_on_from_it(

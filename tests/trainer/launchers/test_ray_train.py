@@ -1,10 +1,13 @@
 """A run on a Ray cluster of two nodes, one of which is killed while it trains."""
 
 import asyncio
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.proxies import free_port
 from support.tiny_bert import save_tiny_bert
 
 from services.trainer.config import LauncherKind
@@ -41,6 +44,20 @@ def cluster(as_settings) -> Iterator[object]:
 
 
 @pytest.fixture
+def job_server(as_settings, monkeypatch) -> Iterator[str]:
+    """The address of a cluster of one node that takes jobs, with the test's settings."""
+    from ray.cluster_utils import Cluster
+
+    here = str(Path(sys.executable).parent)  # a job says `python`, as its node knows it
+    monkeypatch.setenv("PATH", f"{here}{os.pathsep}{os.environ['PATH']}")  # noqa: TID251
+    port = free_port()
+    head = {"num_cpus": 4, "object_store_memory": 100 << 20, "include_dashboard": True}
+    made = Cluster(initialize_head=True, head_node_args=head | {"dashboard_port": port})
+    yield f"http://127.0.0.1:{port}"
+    made.shutdown()
+
+
+@pytest.fixture
 async def claimed(sessions, insert, polite, tmp_path: Path) -> TrainingRun:
     """A run of some hundred steps, as the worker claims it."""
     await insert(*polite(95))
@@ -71,6 +88,20 @@ def reached(sessions) -> Callable[[TrainingRun, int], object]:
                 await asyncio.sleep(0.1)
 
     return wait
+
+
+async def test_a_run_is_submitted_as_a_job_and_its_driver_trains_it(
+    sessions, start, job_server, claimed, monkeypatch
+):
+    monkeypatch.setenv("HEED_LAUNCHER", "ray")
+    monkeypatch.setenv("HEED_LAUNCH_RAY", job_server)
+
+    async with asyncio.timeout(WITHIN_S):
+        ending = await (await start(claimed)).wait()
+
+    async with sessions() as session:
+        run = await session.get_one(TrainingRun, claimed.id)
+    assert (ending, run.status, run.error) == (0, "succeeded", None)
 
 
 async def test_a_node_that_dies_costs_the_run_some_steps_and_nothing_else(

@@ -1,4 +1,4 @@
-"""Two processes of torchrun train one run as one does, by the command that a worker runs."""
+"""Two processes of torchrun train one run as one does, by the commands of workers and hosts."""
 
 import asyncio
 import json
@@ -53,12 +53,16 @@ async def test_two_processes_reach_the_loss_of_one_with_the_same_global_batch(
     url = settings.database_url.get_secret_value()
     one = await asyncio.to_thread(train_here, settings, url, request_of(batch_size=4))
 
-    run = await claimed(request_of(batch_size=2))
-    ending = await (await start(run)).wait()
+    on_one_host = await claimed(request_of(batch_size=2))
+    endings = [await (await start(on_one_host)).wait()]
+    on_two = await claimed(request_of(batch_size=2))
+    main, beside = await start(on_two, host=0), await start(None, host=1)
+    endings += [await main.wait(), await beside.wait()]
 
-    two = await version_of(sessions, run)
     names = ("train_loss", "validation_loss", "learned_from")
-    assert ending == 0
-    assert [two.metrics[name] for name in names] == pytest.approx(
-        [one.version.metrics[name] for name in names], rel=1e-5
-    )
+    found = [await version_of(sessions, run) for run in (on_one_host, on_two)]
+    assert endings == [0, 0, 0]
+    for two in found:
+        assert [two.metrics[name] for name in names] == pytest.approx(
+            [one.version.metrics[name] for name in names], rel=1e-5
+        )
