@@ -5,6 +5,7 @@ independent of each other, so every interval is a paired one over prompts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,9 +102,10 @@ def evaluate_policy(
     """
     rows = drawn(len(prompts), params.evaluate_prompts, seed=params.seed)
     shown = [prompts[at] for at in rows]
-    first = respond(before, shown, params)
-    progress(_BEGIN + _SHARE / 3, "evaluate", {"prompts": len(shown)})
-    second = respond(after, shown, params, other=before)
+    with _beside(before.model, after.model):
+        first = respond(before, shown, params)
+        progress(_BEGIN + _SHARE / 3, "evaluate", {"prompts": len(shown)})
+        second = respond(after, shown, params, other=before)
     progress(_BEGIN + _SHARE * 2 / 3, "evaluate", {"prompts": len(shown)})
     judged = judge(rewards, gold, shown, first), judge(rewards, gold, shown, second)
     report = compared(
@@ -113,6 +115,17 @@ def evaluate_policy(
     samples = _samples(report, shown, (first.texts, second.texts), secret)
     progress(_BEGIN + _SHARE, "evaluate", {"alarms": float(len(report.alarms))})
     return report.model_copy(update={"samples": samples})
+
+
+@contextmanager
+def _beside(model: Any, other: Any) -> Iterator[None]:
+    """Have a model on the device of another one, which is where that was trained."""
+    home = next(model.parameters()).device
+    model.to(next(other.parameters()).device)
+    try:
+        yield
+    finally:
+        model.to(home)
 
 
 def beside_liked(report: PolicyReport, liked: Sequence[str]) -> PolicyReport:

@@ -1,11 +1,13 @@
 """Responses that a policy writes, sampled or its likeliest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 
 from services.trainer.policies.text import PolicyText
 
@@ -51,7 +53,7 @@ def write(
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), unpenalised(model):
         found = model.generate(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
@@ -63,6 +65,22 @@ def write(
         )
     model.train(was_training)
     return written(found, mask.to(device), text)
+
+
+@contextmanager
+def unpenalised(model: Any) -> Iterator[None]:
+    """Let a model write from its own distribution, the one that `log_probs` tells.
+
+    Its saved configuration may ask for penalties and cuts, and `generate` takes from there whatever
+    a caller leaves open. It is the model's own again afterwards, for whoever serves it.
+    """
+    holder = model.get_base_model() if hasattr(model, "get_base_model") else model
+    kept = holder.generation_config
+    holder.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        holder.generation_config = kept
 
 
 def written(ids: Tensor, prompt_mask: Tensor, text: PolicyText) -> Written:
@@ -94,7 +112,9 @@ def log_probs(
 
     They are those of sampling at that temperature. Padded places hold numbers of no meaning.
     """
-    logits = model(input_ids=ids, attention_mask=mask, position_ids=places_of(mask)).logits
+    logits = model(
+        input_ids=ids, attention_mask=mask, position_ids=places_of(mask), use_cache=False
+    ).logits
     spread = torch.log_softmax(logits[:, -response - 1 : -1].float() / temperature, dim=-1)
     return spread.gather(2, ids[:, -response:, None])[..., 0], spread
 

@@ -61,15 +61,15 @@ class Learner:
         """The policy as it starts, with values of 0; adapters where they are asked for."""
         model, adapters = opened.model, lora_of(params)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if params.gradient_checkpointing:
-            model.gradient_checkpointing_enable()
-            model.enable_input_require_grads()
         if adapters is None:
             start = copy.deepcopy(model).requires_grad_(requires_grad=False).eval()
         else:
             from peft import get_peft_model
 
             model, start = get_peft_model(model, adapters), None
+        if params.gradient_checkpointing:
+            opened.model.activation_checkpointing_enable()
+            model.train()  # outside of it layers keep everything
         width = model.get_input_embeddings().weight.shape[1]
         values = nn.Linear(width, 1)
         nn.init.zeros_(values.weight)
@@ -88,7 +88,7 @@ class Learner:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
             found = self.policy(
                 input_ids=ids, attention_mask=mask, position_ids=places_of(mask),
-                output_hidden_states=True,
+                output_hidden_states=True, use_cache=False,
             )  # fmt: skip
         logits = found.logits[:, -response - 1 : -1].float() / self._temperature
         spread = torch.log_softmax(logits, dim=-1)
@@ -178,7 +178,9 @@ def _random_state() -> Tensors:
 
 
 def _set_random_state(found: Tensors, rank: int) -> None:
-    torch.set_rng_state(found[f"random.{rank}.cpu"])
+    """Go on with the numbers of this rank; with fresh ones where there were fewer processes."""
+    if (state := found.get(f"random.{rank}.cpu")) is not None:
+        torch.set_rng_state(state)
     for at in range(torch.cuda.device_count()):
         if (state := found.get(f"random.{rank}.cuda{at}")) is not None:
             torch.cuda.set_rng_state(state, at)

@@ -104,7 +104,13 @@ def can_bf16(params: PolicyParams) -> bool:
 
 
 def _without_dropout(model: Any) -> None:
-    """Old and new probabilities of a response are compared, so both must be of one function."""
+    """Old and new probabilities of a response are compared, so both must be of one function.
+
+    Many layers drop by a number of their own, such as `attention_dropout`, and have no module.
+    """
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+        for name, value in list(vars(module).items()):
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)

@@ -4,6 +4,7 @@ Texts are tokenised and cut here, so TRL's own preparation, which drops or cuts 
 left out.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +40,14 @@ class TunedPolicy:
     history: Sequence[Mapping[str, float]]
 
 
-def arguments(params: PolicyParams, work: Path) -> dict[str, Any]:
-    """What every TRL configuration is told."""
+def steps_over(examples: int, params: PolicyParams) -> int:
+    """Optimizer steps of `epochs` over so many examples, in all processes together."""
+    batches = math.ceil(examples / (params.batch_size * world.place().world_size))
+    return params.epochs * math.ceil(batches / params.gradient_accumulation)
+
+
+def arguments(params: PolicyParams, work: Path, *, steps: int) -> dict[str, Any]:
+    """What every TRL configuration is told, for a run of so many optimizer steps."""
     has_cuda = torch.cuda.is_available()
     return {
         "output_dir": str(work),
@@ -49,7 +56,7 @@ def arguments(params: PolicyParams, work: Path) -> dict[str, Any]:
         "per_device_eval_batch_size": params.batch_size,
         "gradient_accumulation_steps": params.gradient_accumulation,
         "learning_rate": params.learning_rate,
-        "warmup_steps": 0.1,
+        "warmup_steps": steps // 10,  # the first of them is of rate 0: none where steps are few
         "use_cpu": not has_cuda,
         "bf16": can_bf16(params),
         "activation_checkpointing": params.gradient_checkpointing,
@@ -66,6 +73,12 @@ def arguments(params: PolicyParams, work: Path) -> dict[str, Any]:
     }
 
 
+def newest_checkpoint(params: PolicyParams, work: Path) -> str | None:
+    """Where an earlier attempt of a run had come; None when it left nothing."""
+    weights = ADAPTER_WEIGHTS if params.lora_rank else MODEL_WEIGHTS
+    return newest_whole_checkpoint(work, weights=weights)
+
+
 def quiet(trainer: Any) -> Any:
     """The trainer without its prints: what it says goes through `progress`."""
     world.require_joined(trainer.args.world_size)
@@ -79,9 +92,7 @@ def run(
     """Train to the end, from the newest whole checkpoint if there is one; what was logged."""
     for callback in (*more, ProgressReport(progress), _SaveTheEnd()):
         trainer.add_callback(callback)
-    weights = ADAPTER_WEIGHTS if params.lora_rank else MODEL_WEIGHTS
-    newest = newest_whole_checkpoint(work, weights=weights)
-    trainer.train(resume_from_checkpoint=newest)
+    trainer.train(resume_from_checkpoint=newest_checkpoint(params, work))
     return numbers_only(trainer.state.log_history)
 
 

@@ -20,6 +20,7 @@ from services.trainer.policies.tuned import (
     held_margin,
     quiet,
     run,
+    steps_over,
     taking_ids,
     tuned,
 )
@@ -57,7 +58,11 @@ def train(
     trainer = quiet(
         taking_ids(DPOTrainer)(
             opened.model,
-            args=DPOConfig(**arguments(params, work), beta=params.beta, max_length=None),
+            args=DPOConfig(
+                **arguments(params, work, steps=steps_over(len(train_rows), params)),
+                beta=params.beta,
+                max_length=None,
+            ),
             train_dataset=train_rows,
             eval_dataset=held_rows if len(held_rows) else None,
             processing_class=opened.text.tokenizer,

@@ -19,6 +19,7 @@ from services.trainer.policies.tuned import (
     held_margin,
     quiet,
     run,
+    steps_over,
     taking_ids,
     tuned,
 )
@@ -65,7 +66,7 @@ def train(
         taking_ids(KTOTrainer)(
             opened.model,
             args=KTOConfig(
-                **arguments(params, work),
+                **arguments(params, work, steps=steps_over(len(train_rows), params)),
                 beta=params.beta,
                 max_length=None,
                 desirable_weight=max(1.0, len(disliked) / len(liked)),

@@ -19,6 +19,7 @@ from services.trainer.policies.data import PolicyData
 from services.trainer.policies.generation import Written, log_probs, write
 from services.trainer.policies.learner import Learner, State
 from services.trainer.policies.opening import Opened
+from services.trainer.policies.order import order_of
 from services.trainer.policies.params import OnlineParams
 from services.trainer.policies.rewards import Floats, Rewards
 from services.trainer.policies.tuned import TunedPolicy
@@ -84,13 +85,14 @@ def train(
         RunInterrupted: the run was asked to stop; it left a checkpoint.
     """
     prompts = list(data.train.prompts)
-    total, (rank, processes) = params.batches(len(prompts)), _place(params)
+    total, (rank, processes) = params.batches(len(prompts), params.batch_size), _place(params)
+    order = order_of(len(prompts), total * params.batch_size, seed=params.seed)
     learner = Learner.open(opened, params)
     torch.manual_seed(params.seed + rank)
     state = learner.resumed(work) or State(price=params.kl_coefficient)
     while state.step < total and not _is_spent(state, params):
-        drawn = _drawn(len(prompts), state.step, params)[rank::processes]
-        batch = [prompts[at] for at in drawn]
+        first = state.step * params.batch_size
+        batch = [prompts[at] for at in order[first : first + params.batch_size][rank::processes]]
         rollout = _rollout(learner, opened, batch, params, rewards, price=state.price)
         moved = _learn(learner, rollout, params, seed=params.seed + state.step)
         seen = _mean(rollout.numbers | moved)
@@ -127,17 +129,6 @@ def _mean(numbers: dict[str, float]) -> dict[str, float]:
     """The numbers of one process, as a mean over all."""
     each = world.gathered(numbers)
     return {name: float(np.mean([one[name] for one in each])) for name in numbers}
-
-
-def _drawn(prompts: int, step: int, params: PpoParams) -> list[int]:
-    """Which prompts the batch of a step is of: epoch by epoch, each in an order of its own."""
-    first = step * params.batch_size
-    wanted = range(first, first + params.batch_size)
-    orders = {
-        epoch: np.random.default_rng((params.seed, epoch)).permutation(prompts)
-        for epoch in {at // prompts for at in wanted}
-    }
-    return [int(orders[at // prompts][at % prompts]) for at in wanted]
 
 
 def _rollout(

@@ -10,7 +10,7 @@ from services.trainer.policies.data import PolicyData
 from services.trainer.policies.opening import Opened, lora_of
 from services.trainer.policies.params import PolicyParams
 from services.trainer.policies.text import PolicyText
-from services.trainer.policies.tuned import TunedPolicy, arguments, quiet, run, tuned
+from services.trainer.policies.tuned import TunedPolicy, arguments, quiet, run, steps_over, tuned
 from services.trainer.trained import Progress
 from shared.errors import NotEnoughData
 from shared.ml.scorer import Pair
@@ -46,7 +46,7 @@ def train(
     trainer = quiet(SFTTrainer(
         opened.model,
         args=SFTConfig(
-            **arguments(params, work), max_length=None,
+            **arguments(params, work, steps=steps_over(len(shown), params)), max_length=None,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=train_rows,

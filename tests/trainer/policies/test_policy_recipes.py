@@ -88,6 +88,24 @@ def test_equal_seeds_give_equal_weights(
     assert not torch.equal(found[0], weights(other.model))
 
 
+@pytest.mark.parametrize(
+    "more", [{"batch_size": 16}, {"batch_size": 4, "gradient_accumulation": 3}]
+)
+def test_one_pass_over_few_prompts_is_a_step_that_moves_the_policy(
+    more: dict[str, int], speaker: Path, train: Train, data: PolicyData, rewards: Rewards
+) -> None:
+    params = rloo.RlooParams(
+        base_model=str(speaker), learning_rate=1e-3, max_response_tokens=8, group_size=2, **more
+    )
+
+    opened, tuned = train(rloo, params, rewards=rewards)
+
+    start = opened_policy(params, Path(opened.folder).with_name("again"))
+    assert len(data.train.prompts) == 12
+    assert tuned.metrics["steps"] == 1
+    assert not torch.equal(weights(start.model), weights(tuned.model))
+
+
 @pytest.mark.parametrize("name", ONLINE)
 def test_adapters_move_the_policy_too(
     name: str, speaker: Path, train: Train, rewards: Rewards

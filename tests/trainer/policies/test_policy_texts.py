@@ -8,7 +8,7 @@ from support.tiny_policy import save_tiny_policy
 from trainer.policies.conftest import opened_policy
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from services.trainer.examples import RatedResponse, RewardDataset
+from services.trainer.examples import PreferencePair, RatedResponse, RewardDataset
 from services.trainer.policies.data import policy_data
 from services.trainer.policies.opening import Opened
 from services.trainer.policies.params import PolicyParams
@@ -126,6 +126,23 @@ def test_held_out_prompts_are_never_trained_on_and_disagreement_is_no_example() 
     assert [one.response for one in data.train.demonstrations] == ["good"]
     assert [one.response for one in data.train.disliked] == ["bad"]
     assert (list(data.train.prompts), list(data.held.prompts)) == (["p"], ["q"])
+
+
+def test_only_the_best_of_a_ranking_is_imitated_and_nothing_that_was_corrected() -> None:
+    def pair(chosen: str, rejected: str, **more: str) -> PreferencePair:
+        return PreferencePair("p", chosen, rejected, group="p", **more)
+
+    ranked = [pair("best", "middle"), pair("best", "worst"), pair("middle", "worst")]
+    corrected = [pair("as corrected", "as written", source="correction")]
+    rated = [
+        RatedResponse(prompt, "as written", 5, "p", f"{prompt}{at}")
+        for at, prompt in enumerate(("p", "another prompt"))
+    ]
+    held = [RatedResponse("q", "good", 5, "q", "held")]
+    data = policy_data(RewardDataset([*ranked, *corrected], [], rated, held, "x"))
+
+    found = [(one.prompt, one.response) for one in data.train.demonstrations]
+    assert found == [("p", "best"), ("p", "as corrected"), ("another prompt", "as written")]
 
 
 def test_without_held_out_prompts_there_is_no_judging() -> None:
