@@ -30,6 +30,7 @@ from shared.db.audit import person_name
 from shared.db.tables import TrainingRun
 from shared.errors import (
     ConfigError,
+    DatabaseUnavailable,
     HeedError,
     RunInterrupted,
     Unavailable,
@@ -187,8 +188,12 @@ def _attempt(desk: Desk, reporter: Reporter) -> "Finished":
         if desk.run.queue == FOREGROUND:  # a worker's run is the worker's to close
             _close(desk, RunStatus.CANCELLED, error.detail)
         raise
-    except Unavailable:
+    except DatabaseUnavailable:
         raise  # the row can be closed by nobody now; it is found interrupted later
+    except Unavailable as error:
+        if desk.run.queue == FOREGROUND:  # else the worker decides whether it waits
+            _close(desk, RunStatus.FAILED, error.detail)
+        raise
     except HeedError as error:
         _close(desk, RunStatus.FAILED, error.detail)
         raise

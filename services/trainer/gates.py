@@ -227,6 +227,16 @@ def gate_report(
     }
 
 
+def undecided(report: Json, why: str) -> Json:
+    """The report of a model that was not judged by all that it has to be: a person decides."""
+    return report | {
+        "verdict": str(Verdict.UNDECIDABLE),
+        "passed": False,
+        "promotes": False,
+        "failures": [why, *report["failures"]],
+    }
+
+
 def explain(report: Json) -> str:
     """The gate's result in one line, for people."""
     told = [one.get("told") or _told(one) for one in report["comparisons"]]

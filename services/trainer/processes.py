@@ -16,7 +16,13 @@ from services.trainer.launchers.launching import Unit, launcher_of, spreads
 from services.trainer.worker import LIFE_S, life_file, run_worker
 from shared.config import load_settings
 from shared.db.connect import resolve_database_url
-from shared.errors import ConfigError, DatabaseUnavailable, HeedError
+from shared.errors import (
+    ConfigError,
+    DatabaseUnavailable,
+    HeedError,
+    SchemaOutdated,
+    StoreUnavailable,
+)
 from shared.logs import configure_logs, get_logger
 
 
@@ -73,11 +79,12 @@ def is_worker_alive() -> int:
 def ending_in_one_line(role: Callable[[], int]) -> int:
     """The role's exit status; 1 and one line on standard error when it failed.
 
-    A child that found no database says so by its status, and its work waits instead of failing.
+    A child that found no database, no bucket or another schema says so by its status, and its run
+    waits instead of failing.
     """
     try:
         return role()
-    except DatabaseUnavailable as error:
+    except (DatabaseUnavailable, StoreUnavailable, SchemaOutdated) as error:
         sys.stderr.write(f"heed trainer: {error.detail}\n")
         return EXIT_UNAVAILABLE
     except HeedError as error:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    or_,
     select,
     update,
 )
@@ -22,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.trainer.datasets import FeedbackRow, PreferenceRow, StepRow
-from shared.contracts.values import PersonKind, Side
+from shared.contracts.values import PersonKind, RunStatus, Side
 from shared.db.consents import consented_posts, has_withdrawn, oldest_open
 from shared.db.tables import (
     Dataset,
@@ -300,9 +301,15 @@ async def kind_of_run(session: AsyncSession, run_id: uuid.UUID) -> str | None:
 
 
 async def unfinished_in(session: AsyncSession, queue: str) -> uuid.UUID | None:
-    """The oldest run of a queue that has not come to its end, if there is one."""
+    """The oldest run of a queue that waits, or that a worker will take up again; None without."""
+    status = col(TrainingRun.status)
+    is_taken_up = and_(
+        status.in_([RunStatus.RUNNING, RunStatus.INTERRUPTED]),
+        col(TrainingRun.attempt) < col(TrainingRun.max_attempts),
+        col(TrainingRun.cancel_requested).is_(False),
+    )
     found = select(col(TrainingRun.id)).where(
-        col(TrainingRun.queue) == queue, col(TrainingRun.finished_at).is_(None)
+        col(TrainingRun.queue) == queue, or_(status == RunStatus.QUEUED, is_taken_up)
     )
     oldest: uuid.UUID | None = await session.scalar(found.order_by(col(TrainingRun.id)).limit(1))
     return oldest

@@ -12,6 +12,8 @@ from services.trainer.progress import Reporter
 from services.trainer.reward_params import RewardParams
 from shared import registry
 from shared.db.columns import Json
+from shared.errors import ArtifactError
+from shared.logs import get_logger
 
 
 def make_reward(
@@ -44,14 +46,15 @@ def make_reward(
 
 
 def _keep_scale(desk: Desk, folder: Path, dataset: RewardDataset) -> None:
-    """Give the new model the scale of the live one, if there is one."""
+    """Give the new model the scale of the live one, if there is one that can be loaded."""
     named = desk.request.model_name, desk.run.project_id
     live = desk.transact(lambda session: registry.champion(session, *named))
-    if live is not None:
-        keep_scale(
-            folder,
-            desk.workplace.store.path(live.uri),
-            dataset,
-            name=f"{live.name}@{live.version}",
-            secret=desk.workplace.secret,
-        )
+    if live is None:
+        return
+    name = f"{live.name}@{live.version}"
+    try:
+        champion = desk.workplace.store.path(live.uri)
+    except ArtifactError as error:
+        get_logger("trainer").warning("scale_not_kept", champion=name, error=error.detail)
+        return
+    keep_scale(folder, champion, dataset, name=name, secret=desk.workplace.secret)

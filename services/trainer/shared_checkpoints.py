@@ -1,7 +1,8 @@
 """Checkpoints where other machines find them: a run whose machine is gone goes on elsewhere.
 
 A folder of checkpoints lies on one machine. Where the artifacts lie in a bucket, the newest whole
-checkpoint is copied there while training goes on, under the attempt that made it.
+checkpoint is copied there while training goes on, under the attempt that made it, and the weights
+of the best evaluation with it.
 """
 
 import os
@@ -11,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.trainer.checkpoints import newest_of_any_kind
+from services.trainer.checkpoints import needed_from, newest_of_any_kind, step_of
 from services.trainer.work_folders import LEARNED_FROM
 from shared.artifacts import ArtifactStore
 from shared.db.tables import TrainingRun
-from shared.errors import HeedError, RunInterrupted
+from shared.errors import ArtifactError, HeedError, RunInterrupted
 from shared.logs import get_logger
 
 _LOOK_S = 2.0
@@ -41,13 +42,31 @@ def kept_elsewhere(store: ArtifactStore, run: TrainingRun, folder: Path) -> Iter
 
 
 def _fetch(store: ArtifactStore, run: TrainingRun, folder: Path) -> None:
-    """The newest checkpoint of the run in its folder, unless there is one, or of other data."""
-    if newest_of_any_kind(folder) is not None:
+    """Have the newest checkpoint of the run in its folder, unless it learned from other data.
+
+    What lies in the folder already may be older: another machine went on in the meantime.
+    """
+    try:
+        kept = store.newest_checkpoint(run.id)
+    except ArtifactError as error:  # training again costs time; failing would cost the run
+        get_logger("trainer").warning("a checkpoint cannot be fetched", error=error.detail)
         return
-    kept = store.newest_checkpoint(run.id)
     marker = folder / LEARNED_FROM
-    if kept is not None and (kept / LEARNED_FROM).read_text() == marker.read_text():
-        shutil.copytree(kept, folder, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    if kept is None or (kept / LEARNED_FROM).read_text() != marker.read_text():
+        return
+    if _steps_in(folder) >= _steps_in(kept):
+        return
+    with store.workspace() as aside:
+        copy = aside / "copy"
+        shutil.copytree(kept, copy, copy_function=shutil.copyfile)
+        for path in copy.iterdir():  # a kill leaves none of them in parts
+            shutil.rmtree(folder / path.name, ignore_errors=True)
+            path.rename(folder / path.name)
+
+
+def _steps_in(folder: Path) -> int:
+    newest = newest_of_any_kind(folder)
+    return 0 if newest is None else step_of(newest)
 
 
 class _Copier(threading.Thread):
@@ -87,9 +106,8 @@ class _Copier(threading.Thread):
         """Store the checkpoint and what lies beside it, linked aside: training goes on."""
         with self._store.workspace() as aside:
             beside = [path for path in newest.parent.iterdir() if path.is_file()]
-            for path in [self._folder / LEARNED_FROM, *beside, *newest.rglob("*")]:
-                if path.is_file():
-                    to = aside / path.relative_to(self._folder)
-                    to.parent.mkdir(parents=True, exist_ok=True)
-                    os.link(path, to)
+            for path in {self._folder / LEARNED_FROM, *beside, *needed_from(newest)}:
+                to = aside / path.relative_to(self._folder)
+                to.parent.mkdir(parents=True, exist_ok=True)
+                os.link(path, to)
             self._store.keep_checkpoint(self._run.id, self._run.attempt, aside)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from sqlalchemy import select
 
+from services.trainer.config import TrainerSettings
 from services.trainer.datasets import Evidence
 from services.trainer.desk import Desk
 from services.trainer.examples import PreferencePair
@@ -25,7 +27,13 @@ from shared.artifacts import FolderStore
 from shared.contracts.training import RunKind, TrainingRequest
 from shared.contracts.values import Outcome, Side
 from shared.db.tables import Dataset, Lineage, ModelVersion, PromptGroup, TrainingRun
-from shared.errors import InvalidInput, LeakingDataset, NotEnoughData, RunInterrupted
+from shared.errors import (
+    InvalidInput,
+    LeakingDataset,
+    NotEnoughData,
+    RunInterrupted,
+    StoreUnavailable,
+)
 from shared.jobs import start_foreground
 
 
@@ -100,6 +108,39 @@ async def test_the_same_model_again_is_never_better_than_itself(sessions, settin
     manifest = json.loads((second.folder / "reward_model.json").read_text())
     assert manifest["continuity"]["reference"] == "reward@1"
     assert manifest["continuity"]["values"] == pytest.approx(manifest["continuity"]["rewards"])
+
+
+async def test_over_a_live_model_whose_files_are_gone_a_person_decides(
+    sessions, settings, insert, polite
+):
+    await insert(*polite())
+    first = await train(settings)
+    assert first.is_live
+    shutil.rmtree(first.folder)
+
+    second = await train(settings)
+
+    assert (second.gate["verdict"], second.is_live) == ("undecidable", False)
+    assert "reward@1 cannot be loaded" in second.gate["failures"][0]
+    assert {one["opponent"] for one in second.gate["comparisons"]} == {"length_only", "constant"}
+    manifest = json.loads((second.folder / "reward_model.json").read_text())
+    assert manifest["continuity"] is None
+
+
+async def test_a_bucket_that_is_away_closes_a_run_in_the_foreground(
+    sessions, settings, insert, polite
+):
+    await insert(*polite(40))
+    away = {"artifact_url": "s3://away", "artifact_endpoint": "http://127.0.0.1:9",
+            "artifact_access_key_id": "a", "artifact_secret_access_key": "b",
+            "artifact_patience_s": 0.1}  # fmt: skip
+
+    with pytest.raises(StoreUnavailable):
+        await train(TrainerSettings(**settings.model_dump() | away))
+
+    run = await only_run(sessions)
+    assert run.status == "failed"
+    assert "127.0.0.1:9" in run.error
 
 
 async def test_a_retrained_model_never_learns_from_what_was_held_out_before(
@@ -252,6 +293,27 @@ async def test_contradicting_comparisons_teach_nothing_that_the_gate_would_let_t
     finished = await train(settings)
 
     assert not finished.is_live
+
+
+async def test_a_run_that_succeeds_says_nothing_of_what_an_earlier_attempt_died_of(
+    settings, insert, polite, sessions
+):
+    await insert(*polite(40))
+    opened = open_workplace(settings, settings.database_url.get_secret_value())
+    values = {"params": {}, "owner": "here", "created_by": "me", "error": "killed by SIGKILL"}
+
+    async def started(workplace: Workplace) -> TrainingRun:
+        async with workplace.sessions.begin() as session:
+            return await start_foreground(session, TrainingRun, kind="reward_embedding", **values)
+
+    def run() -> None:
+        with start_blocking_portal() as portal, portal.wrap_async_context_manager(opened) as place:
+            execute(Desk(portal.call(started, place), place, portal), Reporter())
+
+    await asyncio.to_thread(run)
+
+    found = await only_run(sessions)
+    assert (found.status, found.error) == ("succeeded", None)
 
 
 async def test_a_run_on_a_dataset_that_leaks_is_refused(settings, polite):

@@ -1,5 +1,6 @@
 """A run that was stopped anywhere and taken up again ends as one that was never stopped."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,12 +12,17 @@ from support.tiny_bert import save_tiny_bert
 from services.trainer.backbones import resolve_backbone
 from services.trainer.examples import PreferencePair, RewardDataset
 from services.trainer.recipes.transformer_reward import TransformerParams, TunedModel, fine_tune
+from services.trainer.shared_checkpoints import kept_elsewhere
 from services.trainer.transformer.judgements import (
     Judgement,
     collect_judgements,
     validation_split,
 )
+from services.trainer.work_folders import LEARNED_FROM
+from shared.db.tables import TrainingRun
+from shared.ids import new_id
 from shared.ml.scorer import Pair
+from tests.support.s3 import Place
 
 WORDS = ("kind", "rude", "and", "of", "one", "two", "sky", "sea")
 
@@ -122,6 +128,43 @@ def test_a_run_that_was_at_its_end_learns_no_further(
     assert_same(again, whole)
     assert list(whole.untouched) == remember
     assert all(np.array_equal(again.untouched[one], whole.untouched[one]) for one in remember)
+
+
+def test_a_run_that_was_at_its_end_is_found_in_a_folder_that_was_moved(
+    tmp_path: Path, judged: Sequence, params: TransformerParams
+) -> None:
+    whole, _ = tuned_in(tmp_path / "here", judged, params)
+    (tmp_path / "here").rename(tmp_path / "there")
+
+    resumed, epochs = tuned_in(tmp_path / "there", judged, params)
+
+    assert epochs == []
+    assert_same(resumed, whole)
+
+
+def test_the_best_weights_are_kept_when_another_machine_goes_on(
+    tmp_path: Path, judged: Sequence, params: TransformerParams, s3: Place
+) -> None:
+    whole, epochs = tuned_in(tmp_path / "whole", judged, params)
+    losses = dict(evaluations(whole))
+    assert min(losses, key=losses.__getitem__) < max(losses)  # the last weights are others
+    run_id = new_id()
+
+    def attempt(number: int, stop_after: float) -> TunedModel:
+        folder = tmp_path / f"machine {number}"
+        folder.mkdir()
+        (folder / LEARNED_FROM).write_text("sha256:test")
+        run = TrainingRun(id=run_id, kind="reward_transformer", params={}, attempt=number)
+        with kept_elsewhere(s3.store(folder / "copies"), run, folder):
+            work = folder / "model.checkpoints"
+            return tuned_in(work, judged, params, stop_after=stop_after)[0]
+
+    with pytest.raises(KeyboardInterrupt):
+        attempt(1, max(epochs))
+    shutil.rmtree(tmp_path / "machine 1")
+    resumed = attempt(2, 99)
+
+    assert_same(resumed, whole)
 
 
 def test_what_is_remembered_of_the_untouched_model_changes_nothing_that_is_learned(

@@ -20,11 +20,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from services.trainer.config import TrainerSettings
-from services.trainer.execution import EXIT_LOST, EXIT_REFUSED, EXIT_STOPPED
+from services.trainer.execution import (
+    EXIT_LOST,
+    EXIT_REFUSED,
+    EXIT_STOPPED,
+    EXIT_UNAVAILABLE,
+)
 from services.trainer.launchers.launching import Unit
 from shared.errors import ConfigError
 
-_FINAL = (0, EXIT_REFUSED, EXIT_LOST, EXIT_STOPPED)  # endings that another try would not change
+# Endings that are the worker's to deal with; it waits for what is away.
+_FINAL = (0, EXIT_REFUSED, EXIT_LOST, EXIT_STOPPED, EXIT_UNAVAILABLE)
 _FAILED = 1
 _POLL_S = 1.0
 

@@ -1,12 +1,14 @@
 """Amazon SageMaker's way of running a container: `python -m services.trainer.launchers.sagemaker`.
 
 SageMaker gives hyperparameters as strings in a file, data as folders named by channel, and takes
-what lies in /opt/ml/model and, of a failure, the file /opt/ml/output/failure. Spot instances come
-back with /opt/ml/checkpoints as it was, so the work in progress lies there.
+what lies in /opt/ml/model and, of a failure, the file /opt/ml/output/failure. Every job is a run of
+a queue of its own: when a spot instance is taken away, the next one finds it there, and its
+checkpoints where the deployment keeps its artifacts.
 """
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.trainer.config import LauncherKind, TrainerSettings
-from services.trainer.execution import export_folder, train_here
+from services.trainer.execution import export_folder
 from services.trainer.launchers.launching import SPREADS
 from services.trainer.launchers.queued import train_queued
 from services.trainer.processes import ending_in_one_line
@@ -40,9 +42,6 @@ class SageMakerJob(BaseSettings):
         Path("/opt/ml/input/config"), description="Folder of hyperparameters.json."
     )
     output_dir: Path = Field(Path("/opt/ml/output"), description="Where a failure is told.")
-    checkpoint_dir: Path = Field(
-        Path("/opt/ml/checkpoints"), description="What a spot instance finds again."
-    )
     job_name: str = Field(
         "job", validation_alias="TRAINING_JOB_NAME", description="Name of the training job."
     )
@@ -76,16 +75,24 @@ class SageMakerJob(BaseSettings):
                 f"{kinds}."
             ) from None
 
-    def settings(self, asked: RunKind) -> TrainerSettings:
-        """Settings of the environment, with work in progress where it survives the instance."""
+    def environment(self, asked: RunKind) -> dict[str, str]:
+        """What this job adds to the settings: all GPUs of its instance.
+
+        Raises:
+            ConfigError: what others find in the database would lie on this instance alone.
+        """
         given = load_settings(TrainerSettings)
-        update: dict[str, object] = {}
-        if given.artifact_url is None and given.artifact_dir is None:
-            update["artifact_dir"] = self.checkpoint_dir / "artifacts"
+        is_seen = given.artifact_url is not None or given.artifact_dir is not None
+        if given.database_url is not None and not is_seen:
+            raise ConfigError(
+                "HEED_DATABASE_URL names a database of others, and nobody would find there what "
+                "this instance stores: set HEED_ARTIFACT_URL to the bucket of the deployment, or "
+                "HEED_ARTIFACT_DIR to its folder, mounted here too."
+            )
         gpus = _gpus() if self.num_gpus is None else self.num_gpus
-        if gpus > 1 and asked in SPREADS:
-            update |= {"launcher": LauncherKind.TORCHRUN, "launch_processes": gpus}
-        return given.model_copy(update=update)
+        if gpus < 2 or asked not in SPREADS:
+            return {}
+        return {"HEED_LAUNCHER": LauncherKind.TORCHRUN, "HEED_LAUNCH_PROCESSES": str(gpus)}
 
     def _dataset(self) -> str | None:
         """The one file of the channel `training`; without it the feedback in the database.
@@ -109,12 +116,10 @@ def train_job(job: SageMakerJob) -> int:
     """
     try:
         request = job.request
-        settings = job.settings(request.kind)
+        os.environ.update(job.environment(request.kind))  # noqa: TID251 - children read it too
+        settings = load_settings(TrainerSettings)
         with database(settings) as url:
-            if settings.launcher is LauncherKind.LOCAL:
-                folder = train_here(settings, url, request).folder
-            else:
-                folder = asyncio.run(train_queued(settings, url, request, queue=job.queue))
+            folder = asyncio.run(train_queued(settings, url, request, queue=job.queue))
         export_folder(folder, job.model_dir / "heed")
     except HeedError as error:
         job.output_dir.mkdir(parents=True, exist_ok=True)

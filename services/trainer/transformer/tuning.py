@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from services.trainer.callbacks import ProgressReport, StepsWithinEpochs
-from services.trainer.checkpoints import newest_whole_checkpoint
+from services.trainer.checkpoints import best_beside, name_best_here, newest_whole_checkpoint
 from services.trainer.launchers import world
 from services.trainer.trained import Progress
 from services.trainer.transformer.batches import Collator, Ids
@@ -134,7 +134,7 @@ def tune(
         with world.main_first():
             head, start = _fit_or_read_head(model, work, fit), _trained_weights(model)
         progress(0.1, "head", {"eval_loss": head.loss})
-    state = _train_to_the_end(trainer, model, newest_whole_checkpoint(work))
+    state = _train_to_the_end(trainer, model, _newest_in(work))
     best = math.inf if state.best_metric is None else state.best_metric
     if head and not best < head.loss:
         model.load_state_dict(start, strict=False)  # fine-tuning made nothing better
@@ -240,6 +240,14 @@ def _arguments(schedule: Schedule, work: Path) -> Any:
     return given
 
 
+def _newest_in(work: Path) -> str | None:
+    with world.main_first():
+        newest = newest_whole_checkpoint(work)
+        if newest is not None:
+            name_best_here(Path(newest))
+    return newest
+
+
 def _train_to_the_end(
     trainer: Trainer, model: RewardLikelihood, newest: str | None
 ) -> TrainerState:
@@ -248,13 +256,13 @@ def _train_to_the_end(
     A run that was killed afterwards is at its end already: going on would look further than it did.
     """
     ended = _ended(Path(newest)) if newest else None
-    if ended is None:
+    if newest is None or ended is None:
         trainer.train(resume_from_checkpoint=newest)
         return trainer.state
     get_logger("trainer").info("goes on from a checkpoint", step=ended.global_step)
-    if ended.best_model_checkpoint is not None:
-        best = load_file(Path(ended.best_model_checkpoint) / "model.safetensors")
-        model.load_state_dict(best, strict=False)
+    best = best_beside(Path(newest))
+    if best is not None:
+        model.load_state_dict(load_file(best / "model.safetensors"), strict=False)
     return ended
 
 
