@@ -87,7 +87,7 @@ async def test_two_processes_leave_one_policy(asked, sessions, request_of, claim
 async def test_two_processes_go_on_from_the_step_to_which_trl_has_come(
     sessions, request_of, claimed, start, capfd
 ):
-    run = await claimed(request_of(RunKind.SFT, epochs=40, logging_steps=1))
+    run = await claimed(request_of(RunKind.SFT, epochs=20, logging_steps=1))
     process = await start(run)
     async with asyncio.timeout(300):
         while True:
