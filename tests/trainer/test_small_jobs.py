@@ -9,6 +9,7 @@ from sqlmodel import col
 from services.trainer.small_jobs import Trade, keep_working, work_off_one
 from services.trainer.workplace import Workplace, open_workplace
 from shared.contracts.values import RunStatus
+from shared.db.engine import create_engine
 from shared.db.tables import Job
 from shared.errors import HeedError
 from shared.jobs import enqueue, finish
@@ -38,19 +39,6 @@ def jobs(sessions):
             return list(await session.scalars(select(Job).order_by(col(Job.id))))
 
     return stored
-
-
-async def test_a_file_that_a_job_cannot_read_costs_an_attempt(workplace, ask, jobs, tmp_path):
-    async def carry_out(_: Workplace, __: Job) -> None:
-        (tmp_path / "missing").read_text()
-
-    await ask()
-
-    assert await work_off_one(workplace, Trade(QUEUE, carry_out))
-
-    [job] = await jobs()
-    assert (job.status, job.attempt) == ("queued", 1)
-    assert job.error.startswith("FileNotFoundError")
 
 
 async def test_a_job_that_fails_after_its_claim_was_lost_is_left_alone(workplace, ask, jobs):
@@ -86,3 +74,21 @@ async def test_a_job_whose_end_cannot_be_written_holds_up_no_other(workplace, as
     await asyncio.gather(working, return_exceptions=True)
 
     assert [job.status for job in await jobs()] == ["running", "succeeded"]
+
+
+async def test_a_queue_ends_when_it_is_told_to_though_the_database_is_away(workplace, ask):
+    begun = asyncio.Event()
+
+    async def carry_out(place: Workplace, _: Job) -> None:
+        place.sessions.configure(bind=create_engine("postgresql://nobody@127.0.0.1:1/none"))
+        begun.set()
+        await asyncio.sleep(3600)
+
+    await ask()
+    working = asyncio.create_task(keep_working(workplace, Trade(QUEUE, carry_out), asyncio.Event()))
+    async with asyncio.timeout(60):
+        await begun.wait()
+        working.cancel()
+        await asyncio.wait({working})
+
+    assert working.cancelled()
