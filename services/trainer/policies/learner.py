@@ -69,7 +69,7 @@ class Learner:
             model, start = get_peft_model(model, adapters), None
         if params.gradient_checkpointing:
             opened.model.activation_checkpointing_enable()
-            model.train()  # outside of it layers keep everything
+            model.train()  # layers checkpoint only in this mode
         width = model.get_input_embeddings().weight.shape[1]
         values = nn.Linear(width, 1)
         nn.init.zeros_(values.weight)
