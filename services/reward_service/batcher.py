@@ -118,11 +118,19 @@ class Batcher:
         metrics.tokens.observe(tokens)
         metrics.pairs.observe(sum(len(piece.pairs) for piece in held))
         metrics.seconds.observe(elapsed_s)
-        # Refused at a glance, mostly remembered, on all cores: none of it tells one thread's speed.
+        # What was refused at a glance or mostly remembered tells nothing of speed.
         read = tokens - (self._remembered() - remembered)
-        if has_scored and cores == 1 and read > tokens / 2:
-            with self._waiting.changed:
-                self._waiting.speeds.observe(held[0].job.scorer, read, elapsed_s)
+        if has_scored and read > tokens / 2:
+            self._learn(held[0].job.scorer, read, elapsed_s, cores=cores)
+
+    def _learn(self, scorer: Scorer, tokens: int, seconds: float, *, cores: int) -> None:
+        waiting = self._waiting
+        with waiting.changed:
+            if cores == 1:
+                waiting.speeds.observe(scorer, tokens, seconds)
+            else:
+                alone_s = tokens / waiting.speeds.of(scorer)
+                waiting.lending.observe(seconds, alone_s=alone_s, now=time.monotonic())
 
 
 def _score(held: Sequence[Piece]) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.reward_service.costs import Speeds, estimated_tokens
+from services.reward_service.lending import Lending
 from services.reward_service.pieces import Job, Piece, cut, too_late
 from shared.errors import Overloaded, Unavailable
 from shared.ml.scorer import Pair
@@ -56,6 +57,7 @@ class Waiting:
         self._first_changed = threading.Condition(lock)
         self._first_waits = False
         self.speeds = Speeds()
+        self.lending = Lending()
         self.tokens = 0
         self.seconds = 0.0
         self.idle = 0
@@ -96,7 +98,7 @@ class Waiting:
         """Fill `held` with the next pieces of one model.
 
         Gives how many cores they may be scored on: 1, or all for the first thread where nobody else
-        needs one; 0 when the service shuts down.
+        needs one and that helps; 0 when the service shuts down.
         """
         thread = threading.get_ident()
         with self.changed:
@@ -104,10 +106,11 @@ class Waiting:
             while not self.is_closing:
                 self._take_some(held)
                 if held:
-                    busy_s = sum(piece.seconds for piece in held)
-                    self._free_at[thread] = time.monotonic() + busy_s
+                    now, busy_s = time.monotonic(), sum(piece.seconds for piece in held)
+                    self._free_at[thread] = now + busy_s
                     is_alone = self.idle == self._limits.workers - 1 and not self.tokens
-                    return self._limits.workers if is_first and is_alone else 1
+                    is_lent = is_first and is_alone and self.lending.is_open(now)
+                    return self._limits.workers if is_lent else 1
                 self._wait(is_first=is_first)
             return 0
 

@@ -182,12 +182,17 @@ class ScheduleColumns(SQLModel):
 
 def post_indexes(table: str) -> tuple[Index | UniqueConstraint, ...]:
     """What pages through a live table, counts its new samples and finds a person's rows."""
+    samples = Index(
+        f"ix_{table}_samples", "project_id", "xid", postgresql_where=text("consent_training")
+    )
+    return (*stored_indexes(table), samples)
+
+
+def stored_indexes(table: str) -> tuple[Index | UniqueConstraint, ...]:
+    """What pages through a table of numbered rows and finds a person's."""
     return (
         UniqueConstraint("seq"),
         Index(None, "project_id", "created_at", "id"),
-        Index(
-            f"ix_{table}_samples", "project_id", "xid", postgresql_where=text("consent_training")
-        ),
         subjects_index(table),
     )
 

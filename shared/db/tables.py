@@ -122,10 +122,8 @@ class InteractionRecord(rows.Sequenced, rows.Origin, rows.Stored, table=True):
     __tablename__ = "rlhf_interaction_records"
     __table_args__ = (
         UniqueConstraint("project_id", "interaction_id"),
-        UniqueConstraint("seq"),
         Index("ix_interactions_of_session", "project_id", "session_id", "agent_name", "timestamp"),
-        Index(None, "project_id", "created_at", "id"),
-        rows.subjects_index("rlhf_interaction_records"),
+        *rows.stored_indexes("rlhf_interaction_records"),
     )
 
     interaction_id: str
