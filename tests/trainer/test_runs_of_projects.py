@@ -96,3 +96,18 @@ async def test_what_a_run_leaves_behind_is_of_its_project(sessions, settings, pr
             assert uri.startswith(f"artifact://{project_id}/")
         assert version.version == 1
         assert live is None or live.id == version.id
+
+
+async def test_the_runs_of_a_project_are_listed_for_who_names_it(sessions, projects, invoke):
+    async with sessions.begin() as session:
+        asked = [
+            await jobs.enqueue(session, TrainingRun, kind="sft", params={}, project_id=project_id)
+            for project_id in projects
+        ]
+
+    listed = [(await invoke("train", "runs", "--project", one)).stdout for one in projects]
+
+    assert [[str(run_id) in told for run_id in asked] for told in listed] == [
+        [True, False],
+        [False, True],
+    ]
