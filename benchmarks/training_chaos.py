@@ -284,12 +284,14 @@ def _comparison(at: int, draw: random.Random) -> Preference:
     )  # fmt: skip
 
 
-def train(place: Place, plan: list[str], draw: random.Random) -> dict[str, Any]:
+def train(
+    place: Place, plan: list[str], draw: random.Random, *, latest: float = LATEST
+) -> dict[str, Any]:
     """One run, disturbed as planned at moments of chance; how it ended."""
     run_id = place.ask()
     with watched(place, run_id):
         for kind in plan:
-            moment = partial(place.is_at, run_id, draw.uniform(0.0, LATEST))
+            moment = partial(place.is_at, run_id, draw.uniform(0.0, latest))
             place.wait(run_id, moment)
             time.sleep(draw.uniform(0.0, POLL_S))
             place.disturb(kind, run_id)
@@ -328,13 +330,13 @@ def _plan(number: int, runs: int, draw: random.Random) -> list[str]:
     return [KINDS[number % len(KINDS)], *draw.choices(KINDS, k=draw.randint(0, 2))]
 
 
-def disturbed_runs(place: Place, runs: int, seed: int) -> dict[str, Any]:
+def disturbed_runs(place: Place, runs: int, seed: int, *, latest: float) -> dict[str, Any]:
     """What became of so many runs beside one that nothing disturbed."""
     draw = random.Random(seed)
     calm = train(place, [], draw)
     found = []
     for number in range(runs):
-        found.append(train(place, _plan(number, runs, draw), draw))
+        found.append(train(place, _plan(number, runs, draw), draw, latest=latest))
         typer.echo(f"{number + 1} of {runs}: {found[-1]['status']}, {found[-1]['attempts']} begun")
     return {
         "kind": place.request.kind,
@@ -360,13 +362,16 @@ def main(
     kind: Annotated[RunKind, typer.Option(help="What is trained.")] = RunKind.REWARD_TRANSFORMER,
     pairs: Annotated[int, typer.Option(min=20, help="Comparisons to learn from.")] = 120,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over them.")] = 12,
+    latest: Annotated[
+        float, typer.Option(help="Nothing happens after this part of a run.")
+    ] = LATEST,
     data: Annotated[Path | None, typer.Option(help="Where the deployments lie.")] = None,
     out: Annotated[Path, typer.Option(help="Where the result goes.")] = RESULT,
 ) -> None:
     """Disturb, compare, print and write; the status is 1 when anything is not as it should be."""
     home = Path(tempfile.mkdtemp(prefix="heed-chaos-", dir=data))
     with deployed(home, request_of(kind, home, epochs=epochs), pairs=pairs) as place:
-        found = disturbed_runs(place, runs, seed)
+        found = disturbed_runs(place, runs, seed, latest=latest)
     out.write_text(json.dumps(found, indent=2) + "\n")
     typer.echo(json.dumps(found, indent=2))
     good = (found["finished_once"], found["same_weights"]) == (runs, runs)

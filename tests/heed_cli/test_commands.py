@@ -118,7 +118,8 @@ def test_a_service_refuses_a_database_without_tables_with_one_line(heed, service
 
     ended = heed.run([sys.executable, "-P", "-m", f"services.{service}"])
 
-    assert ended.returncode == 1
+    # Who started a trainer is told that nothing is wrong with the work, which waits.
+    assert ended.returncode == {"trainer": 5}.get(service, 1)
     assert "run `heed migrate`" in ended.stderr.splitlines()[-1]
     assert "Traceback" not in ended.stderr
 

@@ -13,10 +13,19 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.mark.slow
 def test_every_run_ends_once_with_the_weights_of_one_that_nothing_disturbed(tmp_path: Path):
     result = tmp_path / "chaos.json"
-    size = ["--runs", "1", "--kind", "reward_embedding", "--pairs", "40", "--data", str(tmp_path)]
+    size = ["--runs", "1", "--kind", "ppo", "--pairs", "40", "--epochs", "20", "--latest", "0.4"]
 
     ended = subprocess.run(
-        [sys.executable, "-m", "benchmarks.training_chaos", *size, "--out", str(result)],
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.training_chaos",
+            *size,
+            "--data",
+            str(tmp_path),
+            "--out",
+            str(result),
+        ],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -27,5 +36,6 @@ def test_every_run_ends_once_with_the_weights_of_one_that_nothing_disturbed(tmp_
     assert ended.returncode == 0, ended.stdout + ended.stderr
     found = json.loads(result.read_text())
     assert (found["finished_once"], found["same_weights"]) == (1, 1)
+    assert found["went_on_from_checkpoint"] == 1
     assert found["disturbed"] == {"recipe": 1, "worker": 1, "postgres": 1, "cancel": 1}
     assert (found["most_processes_at_work_on_one_run"], found["workers_failed"]) == (1, 0)

@@ -26,6 +26,7 @@ from services.trainer.policies.tuned import TunedPolicy
 from services.trainer.progress import stop_requested, track
 from services.trainer.trained import Progress
 from shared.errors import InvalidInput
+from shared.logs import get_logger
 
 
 class PpoParams(OnlineParams):
@@ -89,7 +90,7 @@ def train(
     order = order_of(len(prompts), total * params.batch_size, seed=params.seed)
     learner = Learner.open(opened, params)
     torch.manual_seed(params.seed + rank)
-    state = learner.resumed(work) or State(price=params.kl_coefficient)
+    state = _begun(learner, work) or State(price=params.kl_coefficient)
     while state.step < total and not _is_spent(state, params):
         first = state.step * params.batch_size
         batch = [prompts[at] for at in order[first : first + params.batch_size][rank::processes]]
@@ -108,6 +109,13 @@ def train(
     cut = sum(opened.text.prompt(one).is_cut for one in prompts)
     metrics = {"prompts": len(prompts), "prompts_truncated": cut, "steps": state.step}
     return TunedPolicy(learner.finished(), metrics, state.history)
+
+
+def _begun(learner: Learner, work: Path) -> State | None:
+    state = learner.resumed(work)
+    if state is not None:
+        get_logger("trainer").info("goes on from a checkpoint", step=state.step)
+    return state
 
 
 def _place(params: PpoParams) -> tuple[int, int]:
