@@ -1,8 +1,9 @@
 """Does every training run end once, with the same weights, whatever is killed while it trains?
 
-Two workers on one Postgres take runs of a tiny transformer or policy. While a run trains, at moments of
-chance: its own process is killed with SIGKILL, or its worker, or the postmaster; or the run is
-cancelled and resumed. Then its weights are compared with those of a run that nothing disturbed.
+Two workers on one Postgres take runs of a tiny transformer or policy. While a run trains, at
+moments of chance: its own process is killed with SIGKILL, or its worker, or the postmaster; or the
+run is cancelled and resumed. Then its weights are compared with those of a run that nothing
+disturbed.
 Claims of a dead worker run out after a minute, and crashed attempts wait; neither is waited for.
 `make chaos-training` runs the full size; a test runs a small one.
 """
@@ -46,7 +47,7 @@ from tests.support.tiny_policy import save_tiny_policy
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
 RESULT = Path(__file__).parent / "results" / "training-chaos.json"
-KINDS = ("recipe", "worker", "postgres", "cancel")
+KINDS = ("recipe", "cancel", "worker", "postgres")  # training goes on while Postgres is away
 WORDS = ("kind", "rude", "and", "of", "one", "two", "sky", "sea")
 OVER = (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED)
 WORKERS, MOST_FAILED = 2, 5
