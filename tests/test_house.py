@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 import heed_cli
 import heed_client
@@ -63,6 +64,20 @@ def test_no_other_distribution_ships_our_import_names():
 
     for name in ("services", "shared", "heed_cli"):
         assert set(owners.get(name, ["heed-rlhf"])) == {"heed-rlhf"}
+
+
+def test_all_that_is_installed_runs_on_the_oldest_python_that_is_promised():
+    """A pin that needs a later release of 3.11 cannot be installed with a distribution's own."""
+    wanted = {
+        dist.name: dist.metadata["Requires-Python"] for dist in importlib.metadata.distributions()
+    }
+
+    too_new = {
+        name: versions
+        for name, versions in wanted.items()
+        if versions and not SpecifierSet(versions).contains("3.11.0")
+    }
+    assert too_new == {}
 
 
 def test_no_module_is_named_like_the_standard_library_or_says_nothing():
