@@ -39,6 +39,7 @@ class Sizes:
 
     overload_s: float = 60
     around_s: float = 8
+    around_clients: int = 16
     swaps: int = 100
     kills: int = 20
     kill_every_s: float = 1
@@ -97,11 +98,15 @@ def measure_long(
 
 def overload(_: Deployment, side: Side, __: Sequence[uuid.UUID], sizes: Sizes) -> dict[str, Any]:
     """Clients who wait a second at most, and say so; then clients who do not say."""
-    bodies, load = _bodies(side, sizes), Load(4, sizes.overload_s, sizes.around_s)
+    bodies, load = _bodies(side, sizes), _load(sizes)
     return {
         name: measure_overload(side, bodies, load=load, deadline_ms=deadline_ms)
         for name, deadline_ms in (("deadline_of_a_second", 1000), ("no_deadline", None))
     }
+
+
+def _load(sizes: Sizes) -> Load:
+    return Load(4, sizes.overload_s, sizes.around_s, sizes.around_clients)
 
 
 def swap(

@@ -10,18 +10,21 @@ from typing import Any
 from benchmarks.serving.load import Connection, Reply, Target, closed_loop, percentile
 from benchmarks.serving.rows import Side
 
-CLIENTS = 16
 MOST_CONNECTIONS = 2000
 CODES = (b"overloaded", b"deadline_exceeded")
 
 
 @dataclass(frozen=True)
 class Load:
-    """How many times more than can be served, for how long, and how long to look around it."""
+    """How many times more than can be served, and for how long.
+
+    Before and after it `clients` who await their replies ask for `around_s` seconds.
+    """
 
     times: float
     seconds: float
     around_s: float
+    clients: int
 
 
 def measure_overload(
@@ -29,8 +32,8 @@ def measure_overload(
 ) -> dict[str, Any]:
     """What came of it, with speed and memory before, meanwhile, and from a second afterwards."""
     server = side.server
-    closed_loop(side.target, bodies, clients=CLIENTS, seconds=load.around_s / 2)
-    before = closed_loop(side.target, bodies, clients=CLIENTS, seconds=load.around_s)
+    closed_loop(side.target, bodies, clients=load.clients, seconds=load.around_s / 2)
+    before = closed_loop(side.target, bodies, clients=load.clients, seconds=load.around_s)
     rss = server.rss_mb
     per_s = load.times * before.per_s
     hurried = {"X-Deadline-Ms": str(deadline_ms)} if deadline_ms else {}
@@ -38,7 +41,7 @@ def measure_overload(
     replies, load_cpu_s = asyncio.run(_open_loop(target, bodies, per_s, load.seconds))
     rss_after = server.rss_mb
     time.sleep(1)
-    after = closed_loop(side.target, bodies, clients=CLIENTS, seconds=load.around_s)
+    after = closed_loop(side.target, bodies, clients=load.clients, seconds=load.around_s)
     return {
         "deadline_ms": deadline_ms,
         "offered_per_s": round(per_s, 1),

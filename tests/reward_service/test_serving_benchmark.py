@@ -20,7 +20,14 @@ from shared.keys import create_key
 
 SECRET = "a secret that is long enough for tests"
 SMALL = Sizes(
-    overload_s=1, around_s=0.5, swaps=4, kills=3, kill_every_s=0.2, soak_minutes=0.05, questions=60
+    overload_s=1,
+    around_s=0.5,
+    around_clients=4,
+    swaps=4,
+    kills=3,
+    kill_every_s=0.2,
+    soak_minutes=0.05,
+    questions=60,
 )
 
 
