@@ -56,6 +56,15 @@ POLL_S = 0.4
 LATEST = 0.85  # of a run is done when something happens, at the latest
 
 
+@dataclass(frozen=True)
+class Size:
+    """How many runs are disturbed, by what, and until which part of each."""
+
+    runs: int
+    kinds: tuple[str, ...]
+    latest: float
+
+
 @dataclass
 class Place:
     """A deployment of its own: Postgres, workers, and who is seen at work on which run."""
@@ -324,24 +333,25 @@ def _weights(place: Place, version: ModelVersion) -> str:
     return digest.hexdigest()
 
 
-def _plan(number: int, runs: int, draw: random.Random) -> list[str]:
+def _plan(number: int, size: Size, draw: random.Random) -> list[str]:
     """What happens to a run: one kind after the other, and more by chance where runs are many."""
-    if runs < len(KINDS):
-        return list(KINDS[number::runs])
-    return [KINDS[number % len(KINDS)], *draw.choices(KINDS, k=draw.randint(0, 2))]
+    if size.runs < len(size.kinds):
+        return list(size.kinds[number :: size.runs])
+    return [size.kinds[number % len(size.kinds)], *draw.choices(size.kinds, k=draw.randint(0, 2))]
 
 
-def disturbed_runs(place: Place, runs: int, seed: int, *, latest: float) -> dict[str, Any]:
+def disturbed_runs(place: Place, size: Size, seed: int) -> dict[str, Any]:
     """What became of so many runs beside one that nothing disturbed."""
     draw = random.Random(seed)
     calm = train(place, [], draw)
     found = []
-    for number in range(runs):
-        found.append(train(place, _plan(number, runs, draw), draw, latest=latest))
-        typer.echo(f"{number + 1} of {runs}: {found[-1]['status']}, {found[-1]['attempts']} begun")
+    for number in range(size.runs):
+        found.append(train(place, _plan(number, size, draw), draw, latest=size.latest))
+        last = found[-1]
+        typer.echo(f"{number + 1} of {size.runs}: {last['status']}, {last['attempts']} begun")
     return {
         "kind": place.request.kind,
-        "runs": runs,
+        "runs": size.runs,
         "seed": seed,
         "seconds_undisturbed": round(calm["seconds"], 1),
         "disturbed": {kind: place.done[kind] for kind in KINDS},
@@ -366,13 +376,13 @@ def main(
     latest: Annotated[
         float, typer.Option(help="Nothing happens after this part of a run.")
     ] = LATEST,
-    data: Annotated[Path | None, typer.Option(help="Where the deployments lie.")] = None,
+    kinds: Annotated[str, typer.Option(help="What happens to runs.")] = ",".join(KINDS),
     out: Annotated[Path, typer.Option(help="Where the result goes.")] = RESULT,
 ) -> None:
     """Disturb, compare, print and write; the status is 1 when anything is not as it should be."""
-    home = Path(tempfile.mkdtemp(prefix="heed-chaos-", dir=data))
+    home = Path(tempfile.mkdtemp(prefix="heed-chaos-"))
     with deployed(home, request_of(kind, home, epochs=epochs), pairs=pairs) as place:
-        found = disturbed_runs(place, runs, seed, latest=latest)
+        found = disturbed_runs(place, Size(runs, tuple(kinds.split(",")), latest), seed)
     out.write_text(json.dumps(found, indent=2) + "\n")
     typer.echo(json.dumps(found, indent=2))
     good = (found["finished_once"], found["same_weights"]) == (runs, runs)

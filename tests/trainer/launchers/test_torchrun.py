@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from shared.contracts.training import RunKind, TrainingRequest
 from shared.db.tables import ModelVersion, TrainingRun
 
 pytestmark = pytest.mark.slow
+LONG = "NO RAY: `make test-ray` runs the long tests of many processes"
 
 
 @pytest.fixture
@@ -40,29 +42,39 @@ async def posts(insert, polite) -> None:
     await insert(*polite(95))
 
 
-async def version_of(sessions, run: TrainingRun) -> ModelVersion:
-    async with sessions() as session:
-        found = await session.get_one(TrainingRun, run.id)
-        assert (found.status, found.error) == ("succeeded", None)
-        return await session.get_one(ModelVersion, found.model_version_id)
+@pytest.fixture
+def version_of(sessions) -> Callable[[TrainingRun], Awaitable[ModelVersion]]:
+    """The model of a run that has succeeded."""
+
+    async def read(run: TrainingRun) -> ModelVersion:
+        async with sessions() as session:
+            found = await session.get_one(TrainingRun, run.id)
+            assert (found.status, found.error) == ("succeeded", None)
+            return await session.get_one(ModelVersion, found.model_version_id)
+
+    return read
 
 
+@pytest.mark.parametrize(
+    "hosts",
+    [1, pytest.param(2, marks=pytest.mark.skipif(find_spec("ray") is None, reason=LONG))],
+)
 async def test_two_processes_reach_the_loss_of_one_with_the_same_global_batch(
-    settings, sessions, request_of, claimed, start
+    settings, version_of, request_of, claimed, start, *, hosts
 ):
     url = settings.database_url.get_secret_value()
     one = await asyncio.to_thread(train_here, settings, url, request_of(batch_size=4))
 
-    on_one_host = await claimed(request_of(batch_size=2))
-    endings = [await (await start(on_one_host)).wait()]
-    on_two = await claimed(request_of(batch_size=2))
-    main, beside = await start(on_two, host=0), await start(None, host=1)
-    endings += [await main.wait(), await beside.wait()]
+    run = await claimed(request_of(batch_size=2))
+    if hosts == 1:
+        started = [await start(run)]
+    else:
+        started = [await start(run, host=0), await start(None, host=1)]
+    endings = [await process.wait() for process in started]
 
+    two = await version_of(run)
     names = ("train_loss", "validation_loss", "learned_from")
-    found = [await version_of(sessions, run) for run in (on_one_host, on_two)]
-    assert endings == [0, 0, 0]
-    for two in found:
-        assert [two.metrics[name] for name in names] == pytest.approx(
-            [one.version.metrics[name] for name in names], rel=1e-5
-        )
+    assert endings == [0] * hosts
+    assert [two.metrics[name] for name in names] == pytest.approx(
+        [one.version.metrics[name] for name in names], rel=1e-5
+    )
