@@ -46,7 +46,7 @@ from tests.support.tiny_policy import save_tiny_policy
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
-RESULT = Path(__file__).parent / "results" / "training-chaos.json"
+RESULTS = Path(__file__).parent / "results"
 KINDS = ("recipe", "cancel", "worker", "postgres")  # training goes on while Postgres is away
 WORDS = ("kind", "rude", "and", "of", "one", "two", "sky", "sea")
 OVER = (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED)
@@ -377,13 +377,14 @@ def main(
         float, typer.Option(help="Nothing happens after this part of a run.")
     ] = LATEST,
     kinds: Annotated[str, typer.Option(help="What happens to runs.")] = ",".join(KINDS),
-    out: Annotated[Path, typer.Option(help="Where the result goes.")] = RESULT,
+    out: Annotated[Path | None, typer.Option(help="The result; unset: by kind.")] = None,
 ) -> None:
     """Disturb, compare, print and write; the status is 1 when anything is not as it should be."""
     home = Path(tempfile.mkdtemp(prefix="heed-chaos-"))
     with deployed(home, request_of(kind, home, epochs=epochs), pairs=pairs) as place:
         found = disturbed_runs(place, Size(runs, tuple(kinds.split(",")), latest), seed)
-    out.write_text(json.dumps(found, indent=2) + "\n")
+    result = out or RESULTS / f"training-chaos-{kind.value}.json"
+    result.write_text(json.dumps(found, indent=2) + "\n")
     typer.echo(json.dumps(found, indent=2))
     good = (found["finished_once"], found["same_weights"]) == (runs, runs)
     if not good or found["most_processes_at_work_on_one_run"] > 1:
