@@ -22,10 +22,11 @@ from services.trainer.snapshots import Freezing
 from shared.artifacts import FolderStore
 from shared.config import Settings
 from shared.contracts.values import Outcome
-from shared.db.tables import Feedback, Preference
+from shared.db.tables import Feedback, Preference, TrainingRun
 from shared.privacy.fields import open_cipher
 
 SECRET = b"a secret for the tests, long enough."
+REACHED_WITHIN_S = 300
 _numbers = count()
 
 
@@ -163,3 +164,19 @@ async def start_worker(as_settings) -> AsyncIterator[Callable[[], Awaitable[Proc
         with suppress(ProcessLookupError):
             worker.kill()
         await worker.wait()
+
+
+@pytest.fixture
+def reached(sessions) -> Callable[..., Awaitable[TrainingRun]]:
+    """Waits until a run is as it should be; gives it."""
+
+    async def wait(run_id: object, condition: Callable[[TrainingRun], bool]) -> TrainingRun:
+        async with asyncio.timeout(REACHED_WITHIN_S):
+            while True:
+                async with sessions() as session:
+                    run = await session.get_one(TrainingRun, run_id)
+                if condition(run):
+                    return run
+                await asyncio.sleep(0.05)
+
+    return wait

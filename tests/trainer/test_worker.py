@@ -8,7 +8,6 @@ import os
 import signal
 import time
 from asyncio.subprocess import Process
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,22 +35,6 @@ def enqueue(sessions, insert, polite):
             )
 
     return enqueue_run
-
-
-@pytest.fixture
-def reached(sessions):
-    """Waits until a run satisfies a condition."""
-
-    async def wait(run_id, condition: Callable[[TrainingRun], bool]) -> TrainingRun:
-        async with asyncio.timeout(WITHIN_S):
-            while True:
-                async with sessions() as session:
-                    run = await session.get(TrainingRun, run_id)
-                if condition(run):
-                    return run
-                await asyncio.sleep(0.05)
-
-    return wait
 
 
 def _child_of(worker: Process) -> int:

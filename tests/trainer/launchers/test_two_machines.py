@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ from shared.jobs import enqueue
 
 pytest.importorskip("ray", reason="NO RAY: `make test-ray` runs the long tests of many machines")
 pytestmark = pytest.mark.slow
-WITHIN_S = 300
 
 
 @pytest.fixture
@@ -33,22 +31,6 @@ async def asked(insert, polite, tmp_path: Path) -> TrainingRequest:
         "save_steps": 2, "logging_steps": 2, "evaluate_prompts": 4, "learning_rate": 1e-3,
     }  # fmt: skip
     return TrainingRequest(kind=RunKind.PPO, recipe=recipe)
-
-
-@pytest.fixture
-def reached(sessions) -> Callable[..., Awaitable[TrainingRun]]:
-    """Waits until a run is as it should be."""
-
-    async def wait(run_id: object, condition: Callable[[TrainingRun], bool]) -> TrainingRun:
-        async with asyncio.timeout(WITHIN_S):
-            while True:
-                async with sessions() as session:
-                    run = await session.get_one(TrainingRun, run_id)
-                if condition(run):
-                    return run
-                await asyncio.sleep(0.2)
-
-    return wait
 
 
 @pytest.fixture
