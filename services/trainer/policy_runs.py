@@ -52,7 +52,8 @@ def make_policy(
     rewards = sources.rewards(params.reward, is_needed=is_online)
     source = sources.policy(params.base_model)
     opened = open_policy(source, params, folder / "tokenizer")
-    work = checkpoints_of(folder, source, rewards if is_online else None)
+    base_sha256 = sha256_of_backbone(source.folder)
+    work = checkpoints_of(folder, base_sha256, rewards if is_online else None)
     asked = Tuning(
         desk.request.kind, params, data, source, work,
         rewards=sources.located(rewards),
@@ -75,7 +76,7 @@ def make_policy(
     report = beside(open_policy(source, params, folder / "tokenizer"))
     manifest = write_policy(
         folder / "model",
-        _draft(asked, rewards, tuned),
+        _draft(asked, rewards, tuned, base_sha256),
         tuned.model,
         opened,
         fill=lambda stage: write_report(stage, report, tuned.history),
@@ -124,13 +125,15 @@ def _gold(sources: Sources, dataset: RewardDataset, params: PolicyParams) -> Jud
     return gold_model(dataset, seed=params.seed)
 
 
-def _draft(asked: Tuning, rewards: Rewards | None, tuned: TunedPolicy) -> PolicyManifest:
+def _draft(
+    asked: Tuning, rewards: Rewards | None, tuned: TunedPolicy, base_sha256: str
+) -> PolicyManifest:
     source = asked.source
     return PolicyManifest(
         method=asked.kind.value,
         base_model=source.name,
         base_revision=source.revision,
-        base_sha256=sha256_of_backbone(source.folder),
+        base_sha256=base_sha256,
         rewards=uses(rewards),
         metrics=dict(tuned.metrics),
         parameters=asked.params.model_dump(mode="json") | {"base_model": source.name},

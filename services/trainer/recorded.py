@@ -39,14 +39,15 @@ async def add_recorded_prompts(
     async for row in _newest_first(session, project_id, cipher, at_most=LOOKED_AT * most):
         if len(evidence.prompts) == most:
             return
-        group = group_of(row["prompt"])
-        if group in known or not row["prompt"].strip():
+        prompt = row["user_prompt"]
+        group = group_of(prompt)
+        if group in known or not prompt.strip():
             continue
         known.add(group)
         evidence.seqs.add(row["seq"])
         evidence.prompts.append(
             RecordedPrompt(
-                row["prompt"],
+                prompt,
                 group,
                 str(row["id"]),
                 at=moment(row["timestamp"]),
@@ -68,7 +69,7 @@ async def _newest_first(
         lost = await cipher.unseal(table, found)
         for at, row in enumerate(found):
             if at not in lost:
-                yield row | {"prompt": row["user_prompt"]}
+                yield row
 
 
 def _unjudged(project_id: int, below: int | None) -> Select[Any]:

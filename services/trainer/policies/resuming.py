@@ -4,15 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
-from services.trainer.backbones import ResolvedBackbone
 from services.trainer.policies.rewards import Rewards
 from services.trainer.policies.sources import uses
-from shared.ml.folders import sha256_of_backbone
 
 _STARTED_FROM = "started-from.json"
 
 
-def checkpoints_of(folder: Path, source: ResolvedBackbone, rewards: Rewards | None) -> Path:
+def checkpoints_of(folder: Path, base_sha256: str, rewards: Rewards | None) -> Path:
     """The folder of a run's checkpoints, without those that were made of something else.
 
     `policy@champion` and `reward@champion` may mean other versions than when the run began: what
@@ -20,13 +18,13 @@ def checkpoints_of(folder: Path, source: ResolvedBackbone, rewards: Rewards | No
 
     Args:
         folder: where the run works.
-        source: the policy it starts from.
+        base_sha256: hash of the policy it starts from.
         rewards: what it learns from; None where it only learns from what people said.
     """
     work = folder / "checkpoints"
     marker = work / _STARTED_FROM
     learned = [use.model_dump(mode="json") for use in uses(rewards)]
-    wanted = json.dumps({"base": sha256_of_backbone(source.folder), "rewards": learned})
+    wanted = json.dumps({"base": base_sha256, "rewards": learned})
     if work.exists() and not (marker.is_file() and marker.read_text("utf-8") == wanted):
         shutil.rmtree(work)
     work.mkdir(exist_ok=True)
