@@ -39,10 +39,6 @@ def request_of(tmp_path: Path) -> Callable[..., TrainingRequest]:
     return make
 
 
-def has_done(steps: int) -> Callable[[TrainingRun], bool]:
-    return lambda run: run.progress.get("step", 0) >= steps
-
-
 def children_of(pid: int) -> list[int]:
     threads = Path(f"/proc/{pid}/task").iterdir()
     return [int(child) for one in threads for child in (one / "children").read_text().split()]
@@ -89,12 +85,17 @@ async def test_two_processes_leave_one_policy(asked, sessions, request_of, claim
 
 
 async def test_two_processes_go_on_from_the_step_to_which_trl_has_come(
-    reached, request_of, claimed, start, capfd
+    sessions, request_of, claimed, start, capfd
 ):
     run = await claimed(request_of(RunKind.SFT, epochs=20, logging_steps=1))
     process = await start(run)
-    at = (await reached(run.id, has_done(3))).progress["step"]
     async with asyncio.timeout(300):
+        while True:
+            async with sessions() as session:
+                at = (await session.get_one(TrainingRun, run.id)).progress.get("step", 0)
+            if at >= 3:
+                break
+            await asyncio.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         stopped = await process.wait()
         capfd.readouterr()
@@ -107,12 +108,17 @@ async def test_two_processes_go_on_from_the_step_to_which_trl_has_come(
 
 
 async def test_both_processes_save_one_checkpoint_and_go_on_from_it(
-    sessions, reached, request_of, claimed, start
+    sessions, request_of, claimed, start
 ):
     run = await claimed(request_of(RunKind.PPO, steps=200, mini_batch_size=2, logging_steps=1))
     process = await start(run)
-    at = (await reached(run.id, has_done(3))).progress["step"]
     async with asyncio.timeout(300):
+        while True:
+            async with sessions() as session:
+                at = (await session.get_one(TrainingRun, run.id)).progress.get("step", 0)
+            if at >= 3:
+                break
+            await asyncio.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         stopped = await process.wait()
         ended = await (await start(run)).wait()
@@ -123,10 +129,17 @@ async def test_both_processes_save_one_checkpoint_and_go_on_from_it(
     assert (ended, found.status) == (0, "succeeded")
 
 
-async def test_a_killed_launcher_takes_all_its_processes_along(reached, request_of, claimed, start):
+async def test_a_killed_launcher_takes_all_its_processes_along(
+    sessions, request_of, claimed, start
+):
     run = await claimed(request_of(RunKind.PPO, steps=2000, mini_batch_size=2, logging_steps=1))
     process = await start(run)
-    await reached(run.id, has_done(1))
+    async with asyncio.timeout(300):
+        while True:
+            async with sessions() as session:
+                if (await session.get_one(TrainingRun, run.id)).progress.get("step", 0):
+                    break
+            await asyncio.sleep(0.1)
     ranks = children_of(process.pid)
 
     process.kill()
